@@ -1,0 +1,85 @@
+//! Gates drawn at random: a working set of patterns, never a complete one.
+
+use crate::linalg::{Mat, column, gemm};
+use crate::network::Gates;
+use crate::{Error, Result};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal};
+
+/// Where the threshold of a sampled gate is put.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Share {
+    /// At zero: hyperplanes through the origin of the (scaled) features.
+    Central,
+    /// At a Gaussian offset: a direction in the features with a column of ones.
+    Biased,
+    /// At a quantile of the projections, so that this share of the samples is active.
+    Quantile(f64),
+}
+
+/// `count` Gaussian directions for the rows of `x`, with thresholds as `share` says.
+///
+/// The stream depends on `seed` and the number of features alone (ChaCha8), so the
+/// result does not depend on the number of threads. With `centred`, thresholds
+/// are moved to the middle of the gap between the neighbouring projections, so
+/// that rounding cannot flip a gate on the training data; use it where the gate
+/// is the model, not where patterns must be cells of a central arrangement.
+pub fn sample_gates(
+    x: &Mat,
+    count: usize,
+    seed: u64,
+    share: Share,
+    centred: bool,
+) -> Result<Gates> {
+    if count == 0 {
+        return Err(Error::Option("the number of patterns must be at least 1, found 0".into()));
+    }
+    if let Share::Quantile(q) = share
+        && !(q > 0.0 && q < 1.0)
+    {
+        return Err(Error::Option(format!(
+            "the active share must lie strictly between 0 and 1, found {q}"
+        )));
+    }
+    let (n, d) = (x.nrows(), x.ncols());
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut directions = Mat::zeros(d, count);
+    let mut thresholds = vec![0.0; count];
+    for k in 0..count {
+        for i in 0..d {
+            directions[(i, k)] = StandardNormal.sample(&mut random);
+        }
+        // drawn in every case: the directions of one seed are the same for all shares
+        let offset: f64 = StandardNormal.sample(&mut random);
+        if share == Share::Biased {
+            thresholds[k] = -offset;
+        }
+    }
+    if centred || matches!(share, Share::Quantile(_)) {
+        let mut projections = Mat::zeros(n, 1);
+        for k in 0..count {
+            let direction = directions.as_ref().subcols(k, 1);
+            gemm(projections.as_mut(), x.as_ref(), direction, false);
+            let mut sorted = column(&projections, 0).to_vec();
+            sorted.sort_by(f64::total_cmp);
+            let mut first = match share {
+                Share::Quantile(q) => {
+                    ((1.0 - q) * n as f64).round().clamp(0.0, n as f64 - 1.0) as usize
+                }
+                _ => sorted.partition_point(|v| *v < thresholds[k]),
+            };
+            // equal projections are one point: they switch together
+            let width = 1e-10 * (sorted[n - 1].abs() + sorted[0].abs());
+            while first > 0 && first < n && sorted[first] - sorted[first - 1] <= width {
+                first -= 1;
+            }
+            if first > 0 && first < n {
+                thresholds[k] = 0.5 * (sorted[first - 1] + sorted[first]);
+            } else if first == 0 {
+                thresholds[k] = thresholds[k].min(sorted[0] - (width + 0.01 * sorted[0].abs()));
+            }
+        }
+    }
+    Ok(Gates { directions, thresholds })
+}

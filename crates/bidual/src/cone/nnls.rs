@@ -1,0 +1,381 @@
+//! Active-set method for min_{λ≥0} ‖c + Aᵀλ‖ with A = diag(s) X diag(1, …, 1, w).
+//!
+//! Lawson and Hanson's non-negative least squares in the space of the few active rows: the passive
+//! set holds linearly independent unit rows, factorised as Q R and updated row by row; one product
+//! X p per iteration finds the row that p = c + Aᵀλ violates most.
+
+use super::factor::{Factor, axpy, norm};
+
+/// The rows of one problem.
+#[derive(Clone, Copy)]
+pub(super) struct Problem<'a> {
+    pub n: usize,
+    pub d: usize,
+    /// n×d, column j at `columns[j*n..]`.
+    pub columns: &'a [f64],
+    /// n×d, row k at `rows[k*d..]`.
+    pub rows: &'a [f64],
+    /// Packed signs, bit set for +1; all +1 if absent.
+    pub bits: Option<&'a [u64]>,
+    /// Factor w of the last coordinate.
+    pub last: f64,
+}
+
+impl Problem<'_> {
+    fn sign(&self, k: usize) -> f64 {
+        self.bits.map_or(1.0, |bits| sign(bits, k))
+    }
+}
+
+/// +1 where bit `k` is set, else −1.
+pub(super) fn sign(bits: &[u64], k: usize) -> f64 {
+    match bits.get(k / 64) {
+        Some(word) if word >> (k % 64) & 1 == 1 => 1.0,
+        _ => -1.0,
+    }
+}
+
+/// Why the iteration ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// No row is violated beyond the tolerance.
+    Optimal,
+    /// The caller's check asked to stop.
+    Stopped,
+    /// Iteration limit.
+    Limit,
+}
+
+/// Buffers and state of the active-set method.
+#[derive(Default)]
+pub(super) struct Nnls {
+    factor: Factor,
+    /// p = c + Aᵀλ.
+    pub p: Vec<f64>,
+    /// Passive rows, in the order of the factorisation.
+    pub passive: Vec<u32>,
+    /// Their multipliers λ (of the rows as given, not normalised).
+    pub lambda: Vec<f64>,
+    /// Iterations of the last run.
+    pub iterations: usize,
+    /// Multipliers of the unit rows.
+    mu: Vec<f64>,
+    trial: Vec<f64>,
+    /// s_k/‖a_k‖; 0 for zero, passive and blocked rows.
+    price: Vec<f64>,
+    norms: Vec<f64>,
+    y: Vec<f64>,
+    row: Vec<f64>,
+    scaled: Vec<f64>,
+    blocked: Vec<u32>,
+}
+
+/// Distance below which a unit row counts as dependent on the rows of a warm start.
+const DEPENDENT: f64 = 1e-9;
+
+impl Nnls {
+    /// Minimises ‖c + Aᵀλ‖ over λ ≥ 0, `c` in scaled coordinates. A row counts as violated if
+    /// a_kᵀp < −tol·‖p‖ for its unit vector a_k. `check(rows, λ)` sees every iterate; true stops.
+    pub(super) fn solve(
+        &mut self,
+        problem: &Problem<'_>,
+        c: &[f64],
+        start: &[u32],
+        tol: f64,
+        mut check: impl FnMut(&[u32], &[f64]) -> bool,
+    ) -> End {
+        self.prepare(problem);
+        self.warm(problem, c, start);
+        self.iterations = 0;
+        let floor = 1e-15 * norm(c);
+        let limit = 200 + 20 * problem.d;
+        let mut size = norm(&self.p);
+        loop {
+            self.publish();
+            if check(&self.passive, &self.lambda) {
+                return End::Stopped;
+            }
+            if size <= floor {
+                break;
+            }
+            if self.iterations == limit {
+                return End::Limit;
+            }
+            self.multiply(problem);
+            if !self.enter(problem, tol * size) {
+                break;
+            }
+            self.iterations += 1;
+            self.step_back(problem);
+            self.factor.residual(c, &mut self.p);
+            let new = norm(&self.p);
+            // A row may enter once without a visible decrease; a decrease frees all of them. So
+            // no passive set comes back and the method ends.
+            if new < size * (1.0 - 1e-13) {
+                self.unblock(problem);
+            }
+            size = new;
+        }
+        if self.polish(problem, c) {
+            self.publish();
+            if check(&self.passive, &self.lambda) {
+                return End::Stopped;
+            }
+        }
+        End::Optimal
+    }
+
+    /// Norms and prices of all rows.
+    fn prepare(&mut self, problem: &Problem<'_>) {
+        let Problem { n, d, .. } = *problem;
+        self.factor.reset(d);
+        self.passive.clear();
+        self.mu.clear();
+        self.blocked.clear();
+        for v in [&mut self.p, &mut self.row, &mut self.scaled] {
+            v.clear();
+            v.resize(d, 0.0);
+        }
+        self.norms.clear();
+        self.norms.resize(n, 0.0);
+        self.y.resize(n, 0.0);
+        for j in 0..d {
+            let w = if j + 1 == d { problem.last } else { 1.0 };
+            let column = &problem.columns[j * n..(j + 1) * n];
+            for (t, x) in self.norms.iter_mut().zip(column) {
+                let x = w * x;
+                *t += x * x;
+            }
+        }
+        self.price.clear();
+        for k in 0..n {
+            let square = self.norms[k];
+            let length = if (1e-280..1e280).contains(&square) {
+                square.sqrt()
+            } else {
+                load(problem, k, 1.0, &mut self.row);
+                norm(&self.row)
+            };
+            let price = if length > 0.0 {
+                problem.sign(k) / length
+            } else {
+                0.0
+            };
+            // Rows too short or too long for their reciprocal constrain nothing here: h grows.
+            let usable = price.is_finite() && price != 0.0;
+            self.norms[k] = if usable { length } else { 0.0 };
+            self.price.push(if usable { price } else { 0.0 });
+        }
+    }
+
+    /// Passive set from `start`: independent rows, then only those with positive multipliers.
+    fn warm(&mut self, problem: &Problem<'_>, c: &[f64], start: &[u32]) {
+        self.p.copy_from_slice(c);
+        for &k in start {
+            let k = k as usize;
+            let usable = k < problem.n && self.price[k] != 0.0;
+            if usable && self.append(problem, k, DEPENDENT) {
+                self.factor.deflate(&mut self.p);
+            }
+        }
+        loop {
+            self.factor.minimiser(&mut self.trial);
+            let worst = (0..self.trial.len())
+                .filter(|&i| !positive(self.trial[i]))
+                .min_by(|&i, &j| self.trial[i].total_cmp(&self.trial[j]));
+            match worst {
+                Some(i) => self.drop_row(problem, i),
+                None => break,
+            }
+        }
+        self.mu.clone_from(&self.trial);
+        self.factor.residual(c, &mut self.p);
+    }
+
+    fn append(&mut self, problem: &Problem<'_>, k: usize, tol: f64) -> bool {
+        load(problem, k, self.price[k], &mut self.row);
+        if !self.factor.push(&mut self.row, &self.p, tol) {
+            return false;
+        }
+        self.price[k] = 0.0;
+        self.passive.push(k as u32);
+        self.mu.push(0.0);
+        true
+    }
+
+    fn drop_row(&mut self, problem: &Problem<'_>, i: usize) {
+        self.factor.remove(i);
+        self.mu.remove(i);
+        let k = self.passive.remove(i);
+        if !self.blocked.contains(&k) {
+            self.free(problem, k);
+        }
+    }
+
+    fn free(&mut self, problem: &Problem<'_>, k: u32) {
+        self.price[k as usize] = problem.sign(k as usize) / self.norms[k as usize];
+    }
+
+    fn unblock(&mut self, problem: &Problem<'_>) {
+        while let Some(k) = self.blocked.pop() {
+            if !self.passive.contains(&k) {
+                self.free(problem, k);
+            }
+        }
+    }
+
+    /// y = X diag(1, …, 1, w) p, summed in the order of the coordinates.
+    fn multiply(&mut self, problem: &Problem<'_>) {
+        self.scaled.copy_from_slice(&self.p);
+        if let Some(t) = self.scaled.last_mut() {
+            *t *= problem.last;
+        }
+        product(problem.n, problem.columns, &self.scaled, &mut self.y);
+    }
+
+    /// Lets the most violated usable row enter; `trial` then holds the multipliers of the enlarged
+    /// set. False if no row is violated by more than `threshold`.
+    fn enter(&mut self, problem: &Problem<'_>, threshold: f64) -> bool {
+        loop {
+            let (k, violation) = lowest(&self.y, &self.price);
+            let violated = violation < -threshold;
+            if !violated {
+                return false;
+            }
+            let entered = self.append(problem, k, 1e-15);
+            self.price[k] = 0.0;
+            self.blocked.push(k as u32);
+            if entered {
+                self.factor.minimiser(&mut self.trial);
+                if self.trial.last().is_some_and(|&t| t > 0.0) {
+                    return true;
+                }
+                // The sign contradicts the violation: rounding, so leave the row out for now.
+                self.drop_row(problem, self.passive.len() - 1);
+            }
+        }
+    }
+
+    /// Walks from the multipliers to `trial`, dropping rows at which the sign would change.
+    fn step_back(&mut self, problem: &Problem<'_>) {
+        loop {
+            let mut alpha = 1.0;
+            let mut hit = None;
+            for (i, (&mu, &trial)) in self.mu.iter().zip(&self.trial).enumerate() {
+                if !positive(trial) {
+                    let t = mu / (mu - trial);
+                    if hit.is_none() || t < alpha {
+                        (alpha, hit) = (if t.is_finite() { t } else { 0.0 }, Some(i));
+                    }
+                }
+            }
+            let Some(hit) = hit else { break };
+            for (mu, &trial) in self.mu.iter_mut().zip(&self.trial) {
+                let moved = *mu + alpha * (trial - *mu);
+                *mu = if moved > 0.0 { moved } else { 0.0 };
+            }
+            self.mu[hit] = 0.0;
+            for i in (0..self.mu.len()).rev() {
+                if self.mu[i] == 0.0 && !positive(self.trial[i]) {
+                    self.drop_row(problem, i);
+                }
+            }
+            self.factor.minimiser(&mut self.trial);
+        }
+        self.mu.clone_from(&self.trial);
+    }
+
+    fn publish(&mut self) {
+        self.lambda.clear();
+        let norms = &self.norms;
+        let terms = self.mu.iter().zip(&self.passive);
+        self.lambda
+            .extend(terms.map(|(mu, &k)| mu / norms[k as usize]));
+    }
+
+    /// One step of iterative refinement of the multipliers; true if they changed.
+    fn polish(&mut self, problem: &Problem<'_>, c: &[f64]) -> bool {
+        if self.mu.is_empty() {
+            return false;
+        }
+        self.scaled.copy_from_slice(c);
+        for (&mu, &k) in self.mu.iter().zip(&self.passive) {
+            let k = k as usize;
+            load(problem, k, problem.sign(k) / self.norms[k], &mut self.row);
+            axpy(mu, &self.row, &mut self.scaled);
+        }
+        self.factor.coefficients(&self.scaled, &mut self.trial);
+        let better = |(mu, t): (&f64, &f64)| mu - t > 0.0;
+        if !self.mu.iter().zip(&self.trial).all(better) {
+            return false;
+        }
+        for (mu, t) in self.mu.iter_mut().zip(&self.trial) {
+            *mu -= t;
+        }
+        true
+    }
+}
+
+/// v > 0; false for NaN, whose row then leaves.
+fn positive(v: f64) -> bool {
+    v > 0.0
+}
+
+/// t·x_k in scaled coordinates.
+fn load(problem: &Problem<'_>, k: usize, t: f64, row: &mut [f64]) {
+    let d = problem.d;
+    for (r, x) in row.iter_mut().zip(&problem.rows[k * d..(k + 1) * d]) {
+        *r = t * x;
+    }
+    if let Some(r) = row.last_mut() {
+        *r *= problem.last;
+    }
+}
+
+/// y = X u for column-major X, every entry summed in the order of the coordinates.
+pub(super) fn product(n: usize, columns: &[f64], u: &[f64], y: &mut [f64]) {
+    const BLOCK: usize = 1024;
+    let mut from = 0;
+    while from < n {
+        let to = n.min(from + BLOCK);
+        let y = &mut y[from..to];
+        y.fill(0.0);
+        let mut j = 0;
+        while j + 4 <= u.len() {
+            let x = |i: usize| &columns[(j + i) * n + from..(j + i) * n + to];
+            let (u0, u1, u2, u3) = (u[j], u[j + 1], u[j + 2], u[j + 3]);
+            let pairs = x(0).iter().zip(x(1)).zip(x(2).iter().zip(x(3)));
+            for (y, ((x0, x1), (x2, x3))) in y.iter_mut().zip(pairs) {
+                *y = (((*y + u0 * x0) + u1 * x1) + u2 * x2) + u3 * x3;
+            }
+            j += 4;
+        }
+        while j < u.len() {
+            axpy(u[j], &columns[j * n + from..j * n + to], y);
+            j += 1;
+        }
+        from = to;
+    }
+}
+
+/// Position and value of the smallest y_k w_k (0 if none is negative).
+fn lowest(y: &[f64], w: &[f64]) -> (usize, f64) {
+    let mut low = [0.0_f64; 8];
+    let (y8, w8) = (y.chunks_exact(8), w.chunks_exact(8));
+    let mut value = 0.0;
+    for (y, w) in y8.remainder().iter().zip(w8.remainder()) {
+        let v = y * w;
+        value = if v < value { v } else { value };
+    }
+    for (y, w) in y8.zip(w8) {
+        for l in 0..8 {
+            let v = y[l] * w[l];
+            low[l] = if v < low[l] { v } else { low[l] };
+        }
+    }
+    for v in low {
+        value = if v < value { v } else { value };
+    }
+    let place = y.iter().zip(w).position(|(y, w)| y * w == value);
+    (place.unwrap_or(0), value)
+}

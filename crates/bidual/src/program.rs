@@ -1,0 +1,182 @@
+//! The one mathematical object: minimise F(A z) + λ Ω(z) subject to G_c z_c ≥ 0.
+//!
+//! **Sign.** The dual vector is ν = −∇F (the residual; squared loss: ν = ω(y − f)),
+//! D(ν) = −F*(−ν), and weak duality reads F(Az) + λΩ(z) ≥ D(ν) whenever
+//! κ(ν) = max_c max{(Aᵀν)_cᵀu : G_c u ≥ 0, ρ(u) ≤ 1} ≤ λ. By conic duality the
+//! inner maximum is min_{μ ≥ 0} ρ°((Aᵀν)_c + G_cᵀμ), so every μ ≥ 0 gives a
+//! rigorous bound; that is all a certificate needs.
+
+use crate::cone::{Constraint, Multipliers};
+use crate::linalg::{Mat, as_column, column};
+use crate::loss::{Loss, best_dual_value};
+use crate::operator::LinearOperator;
+use crate::regularizer::Regularizer;
+use faer::MatMut;
+use rayon::prelude::*;
+use std::sync::Arc;
+
+/// Loss ∘ structured operator + λ·regularizer, with an optional cone per column.
+#[derive(Clone)]
+pub struct Program {
+    /// F, a function of the n outputs.
+    pub loss: Arc<dyn Loss>,
+    /// A, from d×P to n.
+    pub operator: Arc<dyn LinearOperator>,
+    /// Ω, a sum of gauges over the columns.
+    pub regularizer: Arc<dyn Regularizer>,
+    /// G_c z_c ≥ 0 for every column c.
+    pub constraint: Option<Constraint>,
+    /// λ ≥ 0.
+    pub lambda: f64,
+}
+
+/// What the columns are worth at a dual vector ν.
+#[derive(Debug, Clone)]
+pub struct Prices {
+    /// Rigorous upper bound on the price of each column.
+    pub upper: Vec<f64>,
+    /// Value attained in the cone of each column (0 where the upper bound was enough).
+    pub lower: Vec<f64>,
+}
+
+impl Prices {
+    /// κ: the largest upper bound.
+    pub fn kappa(&self) -> f64 {
+        self.upper.iter().copied().fold(0.0, f64::max)
+    }
+
+    /// Columns whose attained price exceeds `level`, dearest first.
+    pub fn above(&self, level: f64) -> Vec<usize> {
+        let mut columns: Vec<usize> =
+            (0..self.lower.len()).filter(|&c| self.lower[c] > level).collect();
+        columns.sort_by(|&a, &b| self.lower[b].total_cmp(&self.lower[a]).then(a.cmp(&b)));
+        columns
+    }
+}
+
+impl Program {
+    /// Number of samples n.
+    pub fn samples(&self) -> usize {
+        self.operator.range().0
+    }
+
+    /// (d, P): length of a column, number of columns.
+    pub fn shape(&self) -> (usize, usize) {
+        self.operator.domain()
+    }
+
+    /// f = A z.
+    pub fn outputs(&self, z: &Mat) -> Vec<f64> {
+        let n = self.samples();
+        let mut f = vec![0.0; n];
+        self.operator.apply_into(z.as_ref(), MatMut::from_column_major_slice_mut(&mut f, n, 1));
+        f
+    }
+
+    /// F(A z) + λ Ω(z).
+    pub fn objective(&self, z: &Mat) -> f64 {
+        self.loss.value(&self.outputs(z)) + self.lambda * self.regularizer.value(z)
+    }
+
+    /// ν = −∇F(f), clipped into the domain of the conjugate.
+    pub fn residual(&self, f: &[f64]) -> Vec<f64> {
+        let mut nu = vec![0.0; f.len()];
+        self.loss.residual_into(f, &mut nu);
+        self.loss.clip_dual(&mut nu);
+        nu
+    }
+
+    /// Aᵀν, d×P.
+    pub fn adjoint(&self, nu: &[f64]) -> Mat {
+        let (d, p) = self.shape();
+        let mut c = Mat::zeros(d, p);
+        self.operator.adjoint_into(as_column(nu), c.as_mut());
+        c
+    }
+
+    /// The same program on the listed columns.
+    pub fn restrict(&self, columns: &[usize]) -> Self {
+        Self {
+            operator: self.operator.restrict(columns),
+            constraint: self.constraint.as_ref().map(|c| c.restrict(columns)),
+            ..self.clone()
+        }
+    }
+
+    /// Rounding error of one column of Aᵀν, measured by the polar.
+    fn price_margin(&self, nu: &[f64]) -> f64 {
+        let radius = self.regularizer.gauge().bias_radius().unwrap_or(0.0);
+        self.operator.adjoint_rounding(nu) * (1.0 + radius)
+    }
+
+    /// Prices of all columns at ν. Columns that are proved to cost at most
+    /// `target` keep that bound; the others are priced exactly. `multipliers`
+    /// holds the last multipliers of each column: tried first, updated after.
+    pub fn price(&self, nu: &[f64], target: f64, multipliers: &mut [Multipliers]) -> Prices {
+        let c = self.adjoint(nu);
+        let margin = self.price_margin(nu);
+        let gauge = self.regularizer.gauge();
+        let (mut upper, mut lower) = (vec![0.0; c.ncols()], vec![0.0; c.ncols()]);
+        upper.par_iter_mut().zip(&mut lower).zip(multipliers).enumerate().for_each_init(
+            Default::default,
+            |workspace, (j, ((upper, lower), last))| {
+                let cj = column(&c, j);
+                let plain = self.regularizer.column_polar(cj);
+                *upper = plain + margin;
+                match &self.constraint {
+                    None => *lower = plain,
+                    Some(_) if *upper <= target => {}
+                    Some(constraint) => {
+                        let goal = target - margin;
+                        let bounds = constraint.price(j, cj, &gauge, goal, last, workspace);
+                        (*upper, *lower) = (bounds.0 + margin, bounds.1);
+                    }
+                }
+            },
+        );
+        Prices { upper, lower }
+    }
+
+    /// Fresh (empty) multipliers for [`Program::price`].
+    pub fn multipliers(&self) -> Vec<Multipliers> {
+        vec![Multipliers::default(); self.shape().1]
+    }
+
+    /// Best lower bound from ν when κ(ν) ≤ `kappa`: max D(tν) over 0 ≤ t ≤ λ/κ.
+    pub fn lower_bound(&self, nu: &[f64], kappa: f64) -> f64 {
+        let t_max = if kappa > 0.0 { self.lambda / kappa * (1.0 - 1e-12) } else { f64::MAX };
+        best_dual_value(self.loss.as_ref(), nu, t_max).0
+    }
+
+    /// Smallest λ at which z = 0 is optimal: κ at the residual of the zero
+    /// output, cones included (exact up to the pricing tolerance).
+    pub fn lambda_max(&self) -> f64 {
+        let nu = self.residual(&vec![0.0; self.samples()]);
+        let c = self.adjoint(&nu);
+        let plain: Vec<f64> =
+            (0..c.ncols()).map(|j| self.regularizer.column_polar(column(&c, j))).collect();
+        let Some(constraint) = &self.constraint else {
+            return plain.into_iter().fold(0.0, f64::max);
+        };
+        let mut order: Vec<usize> = (0..plain.len()).collect();
+        order.sort_by(|&a, &b| plain[b].total_cmp(&plain[a]).then(a.cmp(&b)));
+        let gauge = self.regularizer.gauge();
+        let mut best = 0.0f64;
+        // fixed chunks, so that the pruning does not depend on the number of threads
+        for chunk in order.chunks(64) {
+            if plain[chunk[0]] <= best {
+                break;
+            }
+            let values: Vec<f64> = chunk
+                .par_iter()
+                .filter(|&&j| plain[j] > best)
+                .map_init(Default::default, |workspace, &j| {
+                    let mut last = Multipliers::default();
+                    constraint.price(j, column(&c, j), &gauge, best, &mut last, workspace).0
+                })
+                .collect();
+            best = values.into_iter().fold(best, f64::max);
+        }
+        best
+    }
+}
