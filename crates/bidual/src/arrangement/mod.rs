@@ -7,7 +7,9 @@ mod restriction;
 mod rows;
 mod sample;
 
-pub use enumerate::{Cells, EnumerateError, enumerate_cells, generic_bound};
+pub use enumerate::{
+    Cells, EnumerateError, PARALLEL_TOLERANCE, RANK_TOLERANCE, ZERO_ROW, enumerate_cells, generic_bound,
+};
 pub use patterns::{PatternError, Patterns};
 pub use sample::{Share, sample_gates};
 

@@ -2,7 +2,7 @@
 
 use super::bound::bound_with;
 use super::support::{Gauge, Rows, Workspace, support};
-use super::{Cone, Orthant, interior};
+use super::{Cone, Orthant, relative_interior};
 use crate::linalg::{Mat, norm};
 use crate::operator::{HalfSpaces, LinearOperator};
 use std::sync::Arc;
@@ -113,7 +113,7 @@ impl Constraint {
     /// A relatively interior direction; `None` if the cone is {0}.
     pub fn interior(&self, column: usize) -> Option<RelativeInterior> {
         let (rows, bits) = (self.rows_of(), self.operator.bits(column));
-        let reduced = interior::relative_interior(&rows, bits, &mut Workspace::default());
+        let reduced = relative_interior(&rows, bits, &mut Workspace::default());
         if reduced.r == 0 {
             return None;
         }

@@ -7,9 +7,14 @@ mod interior;
 mod nnls;
 mod project;
 mod support;
+#[cfg(test)]
+mod tests;
 
 pub use constraint::{Constraint, Multipliers, RelativeInterior};
-pub use support::{Gauge, Workspace};
+pub use bound::bound_with;
+pub use interior::{Interior, Reduced, interior, relative_interior};
+pub use project::{make_feasible, project};
+pub use support::{Gauge, Rows, Stop, Support, Workspace, support};
 
 use crate::linalg::norm;
 

@@ -80,7 +80,7 @@ impl Gauge {
 pub enum Stop {
     /// `upper ≤ target`.
     Target,
-    /// Optimal up to rounding.
+    /// Optimal up to rounding; `upper − lower` says how far that goes on ill-conditioned cones.
     Optimal,
     /// Iteration limit or non-finite data; `upper` is valid, perhaps not tight.
     Limit,
@@ -92,7 +92,7 @@ pub struct Support {
     /// Rigorous: h(c) ≤ `upper` for the given f64 data. Rounding inside c is not covered.
     pub upper: f64,
     /// cᵀu at the maximiser u found, 0 ≤ `lower` ≤ `upper`; feasible up to rounding only (see
-    /// [`make_feasible`]). Zero, the value at u = 0, if none was found.
+    /// `make_feasible`). Zero, the value at u = 0, if none was found.
     pub lower: f64,
     /// Active-set iterations.
     pub iterations: usize,

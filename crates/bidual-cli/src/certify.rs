@@ -1,0 +1,71 @@
+//! `bidual certify`: objective and certificate of a stored network, computed anew.
+
+use crate::Outcome;
+use crate::args::CertifyArgs;
+use crate::data::load_labelled;
+use crate::model_file::Stored;
+use crate::report::{self, Score, gap_text, significant};
+use anyhow::Result;
+use bidual::Certificate;
+use serde_json::json;
+
+/// Relative difference up to which two certificates count as equal.
+const SAME: f64 = 1e-9;
+
+pub fn run(args: &CertifyArgs) -> Result<Outcome> {
+    let stored = Stored::load(&args.model)?;
+    let model = &stored.model;
+    let data = load_labelled(
+        &args.data,
+        &stored.encoding,
+        args.target.as_deref().unwrap_or(&stored.target),
+        stored.classes.as_ref(),
+        args.weights.as_deref().or(stored.weights.as_deref()),
+    )?;
+    let certificate = bidual::certify(model, &data)?;
+    let (gap, tolerance) = (certificate.relative_gap(), model.options.tolerance);
+    let matches = equal(&certificate, &model.certificate);
+    let score =
+        Score::of(&data, &model.predict(&data.x), model.options.loss.is_classification());
+    if args.json {
+        report::print_json(&json!({
+            "objective": certificate.upper,
+            "lower": certificate.lower,
+            "upper": certificate.upper,
+            "relative_gap": gap,
+            "tolerance": tolerance,
+            "certified": gap <= tolerance,
+            "scope": report::scope_json(certificate.scope),
+            "matches_stored": matches,
+            "stored": report::certificate_json(&model.certificate),
+            "lambda": model.lambda,
+            "samples": data.samples(),
+            "score": score.json(),
+            "version": env!("CARGO_PKG_VERSION"),
+        }))?;
+    } else {
+        let stored = if matches {
+            "equal to the certificate of the fit".to_owned()
+        } else {
+            format!(
+                "differs from the fit (objective {}, lower bound {}): these are other data",
+                significant(model.certificate.upper, 9),
+                significant(model.certificate.lower, 9)
+            )
+        };
+        report::print(&format!(
+            "objective    {}\nproved       {} (relative gap {})\nstored       {stored}\nscore        {}\n",
+            significant(certificate.upper, 9),
+            report::statement(&certificate),
+            gap_text(gap),
+            score.text()
+        ))?;
+    }
+    Ok(Outcome::certified(gap <= tolerance))
+}
+
+fn equal(a: &Certificate, b: &Certificate) -> bool {
+    // two bounds that were never reached are equal, infinite as they are
+    let close = |a: f64, b: f64| a == b || (a - b).abs() <= SAME * a.abs().max(b.abs());
+    close(a.lower, b.lower) && close(a.upper, b.upper) && a.scope == b.scope
+}

@@ -1,0 +1,121 @@
+//! From a table to the samples of a fit or of a stored model.
+
+use crate::args::{LossArg, TrainArgs};
+use anyhow::{Context, Result, bail};
+use bidual::{Dataset, LossKind, Mat};
+use bidual_io::encoding::{
+    BinaryTarget, Encoding, Features, binary_signs, binary_target, is_binary, number_column,
+    regression_target,
+};
+use bidual_io::table::{Column, Table, read_table};
+use std::path::Path;
+
+/// What is needed of a table to train on it.
+pub struct Training {
+    /// Samples, targets and weights.
+    pub dataset: Dataset,
+    /// How columns became features.
+    pub encoding: Encoding,
+    /// The loss, chosen or given.
+    pub loss: LossKind,
+    /// Why the loss is what it is, if nobody asked for it.
+    pub loss_reason: Option<&'static str>,
+    /// Names of −1 and +1, for classification.
+    pub classes: Option<[String; 2]>,
+}
+
+/// Reads the table that `args` name and encodes it.
+pub fn load_training(args: &TrainArgs) -> Result<Training> {
+    let table = read_table(&args.data)?;
+    let target = args.target.as_str();
+    table.column(target)?;
+    if args.weights.as_deref() == Some(target) {
+        bail!("column {target:?} cannot be both --target and --weights: name another column");
+    }
+    if table.rows < 2 {
+        bail!(
+            "{}: expected at least 2 rows, found {}; add rows",
+            args.data.display(),
+            table.rows
+        );
+    }
+    let (loss, loss_reason) = match args.loss {
+        LossArg::Is(loss) => (loss, None),
+        LossArg::Auto if looks_like_classes(&table, target)? => {
+            (LossKind::Logistic, Some("the target has two classes"))
+        }
+        LossArg::Auto => (LossKind::Squared, Some("the target is a quantity")),
+    };
+    let (y, classes) = if loss.is_classification() {
+        let BinaryTarget { classes, signs } = binary_target(&table, target)?;
+        (signs, Some(classes))
+    } else {
+        (regression_target(&table, target)?, None)
+    };
+    let exclude: Vec<&str> = [Some(target), args.weights.as_deref()].into_iter().flatten().collect();
+    let encoding = Encoding::learn(&table, &exclude, args.one_hot)?;
+    let x = matrix(&encoding.apply(&table)?);
+    let weights = weights(&table, args.weights.as_deref())?;
+    let dataset = Dataset::new(x, y, weights).with_context(|| args.data.display().to_string())?;
+    Ok(Training { dataset, encoding, loss, loss_reason, classes })
+}
+
+/// Two distinct values; or text, so that the message of a failure is about classes.
+fn looks_like_classes(table: &Table, target: &str) -> Result<bool> {
+    if is_binary(table, target)? {
+        return Ok(true);
+    }
+    Ok(match table.column(target)? {
+        Column::Number(_) => false,
+        // mostly numbers: a quantity with a bad cell, which the regression will name
+        Column::Text(cells) => {
+            let numbers = cells.iter().filter(|c| c.trim().parse::<f64>().is_ok()).count();
+            2 * numbers < cells.len()
+        }
+    })
+}
+
+/// The features of a table as an n×d matrix.
+pub fn matrix(features: &Features) -> Mat {
+    let n = features.rows;
+    Mat::from_fn(n, features.columns, |i, j| features.values[j * n + i])
+}
+
+/// The features of a new table, as a stored model expects them.
+pub fn load_features(path: &Path, encoding: &Encoding) -> Result<Mat> {
+    let table = read_table(path)?;
+    Ok(matrix(&encoding.apply(&table)?))
+}
+
+/// Samples and targets of a table, as a stored model expects them.
+pub fn load_labelled(
+    path: &Path,
+    encoding: &Encoding,
+    target: &str,
+    classes: Option<&[String; 2]>,
+    weight_column: Option<&str>,
+) -> Result<Dataset> {
+    let table = read_table(path)?;
+    let y = match classes {
+        Some(classes) => binary_signs(&table, target, classes)?,
+        None => number_column(&table, target)?,
+    };
+    let weights = weights(&table, weight_column)?;
+    let x = matrix(&encoding.apply(&table)?);
+    Dataset::new(x, y, weights).with_context(|| path.display().to_string())
+}
+
+/// The sample weights, each checked where its place in the file is known.
+fn weights(table: &Table, column: Option<&str>) -> Result<Option<Vec<f64>>> {
+    let Some(name) = column else { return Ok(None) };
+    let values = number_column(table, name)?;
+    if let Some(row) = values.iter().position(|w| *w < 0.0) {
+        bail!(
+            "{}, {}, column {name:?}: the weight {} is negative; weights must be at least 0",
+            table.source,
+            table.place(row),
+            values[row]
+        );
+    }
+    Ok(Some(values))
+}

@@ -1,0 +1,250 @@
+//! `bidual fit`: a table in, a certified network out.
+
+use crate::Outcome;
+use crate::args::FitArgs;
+use crate::data::{Training, load_training};
+use crate::export::{extension, onnx};
+use crate::model_file::{Stored, activation_key, bias_key, loss_key};
+use crate::options::{options, set_threads};
+use crate::progress::Watch;
+use crate::report::{self, Score, gap_text, significant};
+use crate::predict;
+use anyhow::{Result, bail, ensure};
+use bidual::solver::Status;
+use bidual::{Activation, Lambda};
+use bidual_io::atomic::{check_output, write_atomically};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+pub fn run(args: &FitArgs) -> Result<Outcome> {
+    let started = Instant::now();
+    check_outputs(args)?;
+    ensure!(
+        args.folds.is_none() || args.lambda == Lambda::CrossValidated,
+        "--folds applies to --lambda cv only: drop one of the two"
+    );
+    set_threads(&args.train)?;
+    let training = load_training(&args.train)?;
+    if let Some(path) = &args.predictions {
+        predict::check_output(path, training.classes.as_ref())?;
+    }
+    let Training { dataset, encoding, loss, loss_reason, classes } = training;
+    let folds = args.folds.map_or(bidual::Options::default().folds, |k| k as usize);
+    let names = encoding.feature_names();
+    let options = options(&args.train, loss, args.lambda, folds, &names)?;
+
+    let mut watch = Watch::start(args.train.quiet)?;
+    let model = bidual::fit(&dataset, &options, &mut watch);
+    watch.finish();
+    let (target, weights) = (args.train.target.clone(), args.train.weights.clone());
+    let stored = Stored { model: model?, encoding, target, classes, weights };
+
+    // everything that can fail in memory before the first file is touched
+    let tensors = stored.to_tensors();
+    let exported = args.onnx.as_ref().map(|_| onnx(&stored)).transpose()?;
+    if let Some(path) = &args.output {
+        tensors.save(path)?;
+    }
+    if let (Some(path), Some(bytes)) = (&args.onnx, exported) {
+        write_atomically(path, |out| out.write_all(&bytes))?;
+    }
+    let outputs = stored.model.predict(&dataset.x);
+    if let Some(path) = &args.predictions {
+        predict::write(Some(path), &outputs, loss, stored.classes.as_ref())?;
+    }
+
+    let result = Fitted {
+        args,
+        stored: &stored,
+        score: Score::of(&dataset, &outputs, loss.is_classification()),
+        samples: dataset.samples(),
+        loss_reason,
+        seconds: started.elapsed().as_secs_f64(),
+    };
+    if args.train.json {
+        report::print_json(&result.json())?;
+    } else if !args.train.quiet {
+        report::print(&result.text())?;
+    }
+    Ok(Outcome::certified(stored.model.status == Status::Certified))
+}
+
+/// Before the long computation: extensions, directories, and no file named twice.
+fn check_outputs(args: &FitArgs) -> Result<()> {
+    for (path, expected) in [(&args.output, "safetensors"), (&args.onnx, "onnx")] {
+        let Some(path) = path else { continue };
+        let found = extension(path);
+        if found != expected {
+            bail!(
+                "{}: expected a .{expected} file, found the extension {found:?}; rename it",
+                path.display()
+            );
+        }
+        check_output(path)?;
+    }
+    if let Some(path) = &args.predictions {
+        predict::check_output(path, None)?;
+    }
+    let mut others = vec![&args.train.data];
+    if let crate::args::PatternsArg::File(path) = &args.train.patterns {
+        others.push(path);
+    }
+    for path in [&args.output, &args.onnx, &args.predictions].into_iter().flatten() {
+        refuse_overwrite(path, &others)?;
+        others.push(path);
+    }
+    Ok(())
+}
+
+/// Refuses an output that is also an input or another output.
+pub fn refuse_overwrite(path: &Path, others: &[&PathBuf]) -> Result<()> {
+    let same = |a: &Path, b: &Path| {
+        a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+    };
+    match others.iter().find(|other| same(path, other)) {
+        Some(_) => bail!("{}: is named twice; write to another file", path.display()),
+        None => Ok(()),
+    }
+}
+
+/// What is told about a fit.
+struct Fitted<'a> {
+    args: &'a FitArgs,
+    stored: &'a Stored,
+    score: Score,
+    samples: usize,
+    loss_reason: Option<&'static str>,
+    seconds: f64,
+}
+
+impl Fitted<'_> {
+    fn files(&self) -> [(&'static str, Option<&PathBuf>); 3] {
+        let args = self.args;
+        [
+            ("model", args.output.as_ref()),
+            ("onnx", args.onnx.as_ref()),
+            ("predictions", args.predictions.as_ref()),
+        ]
+    }
+
+    fn text(&self) -> String {
+        let (model, options) = (&self.stored.model, &self.stored.model.options);
+        let mut text = String::new();
+        let mut line = |name: &str, value: String| {
+            // writing to a string cannot fail
+            let _ = writeln!(text, "{name:<12} {value}");
+        };
+        line("data", self.data_text());
+        let reason = self.loss_reason.map(|r| format!(" ({r})")).unwrap_or_default();
+        line("loss", loss_key(options.loss) + &reason);
+        line("lambda", self.lambda_text());
+        let kind = match options.activation {
+            Activation::Relu => "ReLU neurons",
+            Activation::Gated => "gated neurons",
+        };
+        let gates = match options.activation {
+            Activation::Relu => "activation patterns",
+            Activation::Gated => "gates",
+        };
+        line(
+            "network",
+            format!(
+                "{} {kind}, from {} {gates}; hidden bias {}, output bias {}",
+                model.network.neurons(),
+                model.patterns,
+                bias_key(options.bias),
+                if options.output_bias { "free" } else { "none" }
+            ),
+        );
+        line("objective", significant(model.certificate.upper, 9));
+        let gap = gap_text(model.certificate.relative_gap());
+        line("proved", format!("{} (relative gap {gap})", report::statement(&model.certificate)));
+        line("status", format!("{}: {}", model.status.name(), model.status.advice()));
+        line("train score", self.score.text());
+        line("time", format!("{:.2} s, {} iterations", self.seconds, model.iterations));
+        let files = self.files().into_iter().filter_map(|(_, path)| path);
+        let files: Vec<String> = files.map(|path| path.display().to_string()).collect();
+        if !files.is_empty() {
+            line("written", files.join(", "));
+        }
+        text
+    }
+
+    fn data_text(&self) -> String {
+        let weighted = self.stored.weights.as_ref().map(|w| format!(", weighted by {w:?}"));
+        let target = match &self.stored.classes {
+            Some([negative, positive]) => {
+                format!("{:?} ({negative} or {positive})", self.stored.target)
+            }
+            None => format!("{:?}", self.stored.target),
+        };
+        format!(
+            "{}: {} samples, {} features, target {target}{}",
+            self.args.train.data.display(),
+            self.samples,
+            self.stored.model.network.inputs(),
+            weighted.unwrap_or_default()
+        )
+    }
+
+    fn lambda_text(&self) -> String {
+        let model = &self.stored.model;
+        let chosen = match &model.cross_validation {
+            Some(cv) if cv.finished => format!(", chosen by {}-fold cross-validation", cv.folds),
+            Some(cv) => {
+                format!(", from {}-fold cross-validation that was stopped early", cv.folds)
+            }
+            None => String::new(),
+        };
+        format!(
+            "{} = {} of λ_max {}{chosen}",
+            significant(model.lambda, 6),
+            significant(model.lambda / model.lambda_max, 4),
+            significant(model.lambda_max, 6)
+        )
+    }
+
+    fn json(&self) -> Value {
+        let (model, options) = (&self.stored.model, &self.stored.model.options);
+        let certificate = &model.certificate;
+        let mut scope = report::scope_json(certificate.scope);
+        scope["patterns"] = json!(model.patterns);
+        let files: serde_json::Map<String, Value> = self
+            .files()
+            .into_iter()
+            .filter_map(|(name, path)| Some((name.to_owned(), json!(path?.display().to_string()))))
+            .collect();
+        json!({
+            "objective": certificate.upper,
+            "lower": certificate.lower,
+            "upper": certificate.upper,
+            "relative_gap": certificate.relative_gap(),
+            "tolerance": options.tolerance,
+            "scope": scope,
+            "status": report::status_key(model.status),
+            "advice": model.status.advice(),
+            "lambda": model.lambda,
+            "lambda_max": model.lambda_max,
+            "lambda_fraction": model.lambda / model.lambda_max,
+            "cross_validation": model.cross_validation.as_ref().map(report::cross_validation_json),
+            "neurons": model.network.neurons(),
+            "samples": self.samples,
+            "features": model.network.inputs(),
+            "target": self.stored.target,
+            "classes": self.stored.classes,
+            "loss": loss_key(options.loss),
+            "activation": activation_key(options.activation),
+            "bias": bias_key(options.bias),
+            "output_bias": options.output_bias,
+            "standardize": options.standardize,
+            "seed": options.seed,
+            "score": self.score.json(),
+            "seconds": self.seconds,
+            "iterations": model.iterations,
+            "version": env!("CARGO_PKG_VERSION"),
+            "files": files,
+        })
+    }
+}

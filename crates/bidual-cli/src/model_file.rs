@@ -1,0 +1,405 @@
+//! A fitted model as named tensors and text, and back.
+
+use crate::args::{self, LossArg};
+use crate::report::{certificate_json, status_key};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use bidual::path::CrossValidation;
+use bidual::solver::Status;
+use bidual::{
+    Activation, Bias, Certificate, Gates, Lambda, LossKind, Mat, Method, Model, Network, Options,
+    PatternChoice, Scaling, Scope,
+};
+use bidual_io::encoding::Encoding;
+use bidual_io::model::{Tensor, Tensors};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Changes whenever an older reader would misread the file.
+const FORMAT: &str = "bidual-model-1";
+
+/// A model with what it takes to apply it to tables.
+pub struct Stored {
+    pub model: Model,
+    pub encoding: Encoding,
+    /// Name of the target column.
+    pub target: String,
+    /// Names of −1 and +1, for classification.
+    pub classes: Option<[String; 2]>,
+    /// Name of the column of sample weights, if the fit had one.
+    pub weights: Option<String>,
+}
+
+impl Stored {
+    pub fn to_tensors(&self) -> Tensors {
+        let (model, options) = (&self.model, &self.model.options);
+        let mut tensors = BTreeMap::new();
+        let mut vector = |name: &str, values: &[f64]| {
+            let tensor = Tensor { shape: vec![values.len()], values: values.to_vec() };
+            tensors.insert(name.to_owned(), tensor);
+        };
+        vector("hidden_biases", &model.network.biases);
+        vector("output_weights", &model.network.outputs);
+        vector("output_bias", &[model.network.output_bias]);
+        vector("scaling_mean", &model.scaling.mean);
+        vector("scaling_inverse_scale", &model.scaling.inverse_scale);
+        vector("dual", &model.dual);
+        let mut neurons = |name: &str, m: &Mat| {
+            tensors.insert(name.to_owned(), rows_of_columns(m));
+        };
+        neurons("hidden_weights", &model.network.weights);
+        if let Some(gates) = &model.network.gates {
+            neurons("gate_directions", &gates.directions);
+        }
+        if let Some(gates) = &model.gates {
+            neurons("pattern_gates", &gates.directions);
+        }
+        for (name, gates) in
+            [("gate_thresholds", &model.network.gates), ("pattern_thresholds", &model.gates)]
+        {
+            if let Some(gates) = gates {
+                let values = gates.thresholds.clone();
+                tensors.insert(name.to_owned(), Tensor { shape: vec![values.len()], values });
+            }
+        }
+
+        let mut metadata: BTreeMap<String, String> = [
+            ("format", FORMAT.to_owned()),
+            ("bidual_version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("formulation", activation_key(options.activation).to_owned()),
+            ("loss", loss_key(options.loss)),
+            ("bias", bias_key(options.bias).to_owned()),
+            ("output_bias", options.output_bias.to_string()),
+            ("standardize", options.standardize.to_string()),
+            ("seed", options.seed.to_string()),
+            ("lambda", exact(model.lambda)),
+            ("lambda_max", exact(model.lambda_max)),
+            ("lambda_choice", lambda_key(options.lambda)),
+            ("patterns", patterns_key(&options.patterns)),
+            ("pattern_count", model.patterns.to_string()),
+            ("tolerance", exact(options.tolerance)),
+            ("max_iterations", options.max_iterations.to_string()),
+            ("folds", options.folds.to_string()),
+            ("iterations", model.iterations.to_string()),
+            ("certificate", certificate_json(&model.certificate).to_string()),
+            ("status", status_key(model.status)),
+            ("encoding", json!(self.encoding).to_string()),
+            ("features", json!(self.encoding.feature_names()).to_string()),
+            ("target", self.target.clone()),
+        ]
+        .map(|(key, text)| (key.to_owned(), text))
+        .into();
+        let optional = [
+            ("active_share", options.active_share.map(exact)),
+            ("time_limit", options.time_limit.map(|limit| exact(limit.as_secs_f64()))),
+            ("classes", self.classes.as_ref().map(|classes| json!(classes).to_string())),
+            ("weights", self.weights.clone()),
+            ("cross_validation", model.cross_validation.as_ref().map(cross_validation_text)),
+        ];
+        for (key, text) in optional {
+            if let Some(text) = text {
+                metadata.insert(key.to_owned(), text);
+            }
+        }
+        Tensors { tensors, metadata }
+    }
+
+    pub fn load(path: &Path) -> Result<Self> {
+        let tensors = Tensors::load(path)?;
+        Self::from_tensors(&tensors).with_context(|| path.display().to_string())
+    }
+
+    pub fn from_tensors(file: &Tensors) -> Result<Self> {
+        let format = file.meta("format").context("not a model of bidual")?;
+        ensure!(
+            format == FORMAT,
+            "the format is {format:?}, expected {FORMAT:?}: use the version of bidual that wrote it"
+        );
+        let encoding: Encoding = serde_json::from_str(file.meta("encoding")?)
+            .map_err(|e| damaged("encoding", "an encoding of columns", e))?;
+        let d = encoding.feature_names().len();
+        let activation = parse(file, "formulation", activation_of)?;
+        let scaling = Scaling {
+            mean: vector(file, "scaling_mean", d)?,
+            inverse_scale: vector(file, "scaling_inverse_scale", d)?,
+        };
+        let gates = match file.tensors.contains_key("pattern_gates") {
+            true => Some(gates(file, "pattern_gates", "pattern_thresholds", d)?),
+            false => None,
+        };
+        let network = network(file, activation, d)?;
+        let certificate = certificate_of(file.meta("certificate")?)?;
+        let options = Options {
+            activation,
+            loss: parse(file, "loss", loss_of)?,
+            lambda: parse(file, "lambda_choice", |text| args::lambda(text).ok())?,
+            patterns: patterns_of(file.meta("patterns")?, gates.as_ref(), &scaling)?,
+            active_share: optional(file, "active_share")?,
+            bias: parse(file, "bias", bias_of)?,
+            output_bias: plain(file, "output_bias")?,
+            standardize: plain(file, "standardize")?,
+            seed: plain(file, "seed")?,
+            tolerance: plain(file, "tolerance")?,
+            max_iterations: plain(file, "max_iterations")?,
+            time_limit: optional::<f64>(file, "time_limit")?
+                .map(Duration::try_from_secs_f64)
+                .transpose()
+                .map_err(|e| damaged("time_limit", "seconds", e))?,
+            folds: plain(file, "folds")?,
+        };
+        options.validate().context("the stored options contradict each other")?;
+        let classes: Option<[String; 2]> = file
+            .metadata
+            .get("classes")
+            .map(|text| serde_json::from_str(text))
+            .transpose()
+            .map_err(|e| damaged("classes", "two names", e))?;
+        ensure!(
+            classes.is_some() == options.loss.is_classification(),
+            "the metadata \"classes\" and \"loss\" contradict each other: write the model anew"
+        );
+        if options.activation == Activation::Gated || !matches!(options.patterns, PatternChoice::All(_)) {
+            ensure!(gates.is_some(), "the tensor \"pattern_gates\" is missing: write the model anew");
+        }
+        let model = Model {
+            network,
+            lambda: plain(file, "lambda")?,
+            lambda_max: plain(file, "lambda_max")?,
+            certificate,
+            dual: finite(file, "dual")?,
+            status: parse(file, "status", status_of)?,
+            iterations: plain(file, "iterations")?,
+            patterns: plain(file, "pattern_count")?,
+            cross_validation: file
+                .metadata
+                .get("cross_validation")
+                .map(|text| cross_validation_of(text))
+                .transpose()?,
+            options,
+            scaling,
+            gates,
+        };
+        ensure!(
+            model.lambda > 0.0 && model.lambda.is_finite(),
+            "the metadata \"lambda\" is {}, expected a positive number: write the model anew",
+            model.lambda
+        );
+        Ok(Self {
+            model,
+            encoding,
+            target: file.meta("target")?.to_owned(),
+            classes,
+            weights: file.metadata.get("weights").cloned(),
+        })
+    }
+}
+
+/// A d×m matrix with a column a neuron as an m×d tensor with a row a neuron.
+pub fn rows_of_columns(m: &Mat) -> Tensor {
+    let values = (0..m.ncols()).flat_map(|j| m.col_as_slice(j).iter().copied()).collect();
+    Tensor { shape: vec![m.ncols(), m.nrows()], values }
+}
+
+/// Text that reads back as the same `f64`.
+fn exact(value: f64) -> String {
+    format!("{value:?}")
+}
+
+fn damaged(key: &str, expected: &str, found: impl std::fmt::Display) -> anyhow::Error {
+    anyhow!("the metadata {key:?}: expected {expected}, found {found}; write the model anew")
+}
+
+fn parse<T>(file: &Tensors, key: &str, read: impl Fn(&str) -> Option<T>) -> Result<T> {
+    let text = file.meta(key)?;
+    read(text).ok_or_else(|| damaged(key, "a value this version knows", format!("{text:?}")))
+}
+
+fn plain<T: FromStr>(file: &Tensors, key: &str) -> Result<T> {
+    parse(file, key, |text| text.parse().ok())
+}
+
+fn optional<T: FromStr>(file: &Tensors, key: &str) -> Result<Option<T>> {
+    file.metadata.contains_key(key).then(|| plain(file, key)).transpose()
+}
+
+fn finite(file: &Tensors, name: &str) -> Result<Vec<f64>> {
+    let values = file.vector(name)?;
+    check_finite(name, values)?;
+    Ok(values.to_vec())
+}
+
+fn check_finite(name: &str, values: &[f64]) -> Result<()> {
+    match values.iter().find(|v| !v.is_finite()) {
+        Some(bad) => bail!("tensor {name:?} holds {bad}, expected finite numbers: write the model anew"),
+        None => Ok(()),
+    }
+}
+
+fn vector(file: &Tensors, name: &str, length: usize) -> Result<Vec<f64>> {
+    let values = finite(file, name)?;
+    ensure!(
+        values.len() == length,
+        "tensor {name:?} has {} values, expected {length}: write the model anew",
+        values.len()
+    );
+    Ok(values)
+}
+
+/// An m×d tensor as a d×m matrix.
+fn columns(file: &Tensors, name: &str, d: usize) -> Result<Mat> {
+    let (rows, found, values) = file.matrix(name)?;
+    ensure!(
+        found == d,
+        "tensor {name:?} has {found} columns, expected {d}, one per feature: write the model anew"
+    );
+    check_finite(name, values)?;
+    Ok(Mat::from_fn(d, rows, |j, k| values[k * d + j]))
+}
+
+fn gates(file: &Tensors, directions: &str, thresholds: &str, d: usize) -> Result<Gates> {
+    let directions = columns(file, directions, d)?;
+    let thresholds = vector(file, thresholds, directions.ncols())?;
+    Ok(Gates { directions, thresholds })
+}
+
+fn network(file: &Tensors, activation: Activation, d: usize) -> Result<Network> {
+    let weights = columns(file, "hidden_weights", d)?;
+    let m = weights.ncols();
+    let gates = match activation {
+        Activation::Relu => None,
+        Activation::Gated => Some(gates(file, "gate_directions", "gate_thresholds", d)?),
+    };
+    if let Some(found) = gates.as_ref().map(|g| g.thresholds.len()).filter(|found| *found != m) {
+        bail!("{m} neurons but {found} gates, expected one gate per neuron: write the model anew");
+    }
+    Ok(Network {
+        biases: vector(file, "hidden_biases", m)?,
+        outputs: vector(file, "output_weights", m)?,
+        output_bias: vector(file, "output_bias", 1)?[0],
+        weights,
+        gates,
+    })
+}
+
+pub fn activation_key(activation: Activation) -> &'static str {
+    match activation {
+        Activation::Relu => "relu",
+        Activation::Gated => "gated",
+    }
+}
+
+fn activation_of(text: &str) -> Option<Activation> {
+    [Activation::Relu, Activation::Gated].into_iter().find(|a| activation_key(*a) == text)
+}
+
+pub fn loss_key(loss: LossKind) -> String {
+    match loss {
+        LossKind::Squared => "squared".into(),
+        LossKind::Huber(delta) => format!("huber:{delta:?}"),
+        LossKind::Logistic => "logistic".into(),
+        LossKind::SquaredHinge => "squared-hinge".into(),
+    }
+}
+
+fn loss_of(text: &str) -> Option<LossKind> {
+    match args::loss(text) {
+        Ok(LossArg::Is(loss)) => Some(loss),
+        _ => None,
+    }
+}
+
+pub fn bias_key(bias: Bias) -> &'static str {
+    match bias {
+        Bias::Penalised => "penalised",
+        Bias::Free => "free",
+        Bias::None => "none",
+    }
+}
+
+fn bias_of(text: &str) -> Option<Bias> {
+    [Bias::Penalised, Bias::Free, Bias::None].into_iter().find(|b| bias_key(*b) == text)
+}
+
+fn status_of(text: &str) -> Option<Status> {
+    use Status::*;
+    [Certified, IterationLimit, TimeLimit, Interrupted, Stalled]
+        .into_iter()
+        .find(|s| status_key(*s) == text)
+}
+
+fn lambda_key(lambda: Lambda) -> String {
+    match lambda {
+        Lambda::Fraction(fraction) => exact(fraction),
+        Lambda::Absolute(value) => format!("abs:{value:?}"),
+        Lambda::CrossValidated => "cv".into(),
+    }
+}
+
+fn patterns_key(patterns: &PatternChoice) -> String {
+    match patterns {
+        PatternChoice::Sampled(count) => format!("sampled:{count}"),
+        PatternChoice::All(limit) => format!("all:{limit}"),
+        PatternChoice::Given(_) => "given".into(),
+    }
+}
+
+fn patterns_of(text: &str, gates: Option<&Gates>, scaling: &Scaling) -> Result<PatternChoice> {
+    let number = |text: &str| text.parse().ok();
+    let choice = match (text.split_once(':'), gates) {
+        (Some(("sampled", count)), _) => number(count).map(PatternChoice::Sampled),
+        (Some(("all", limit)), _) => number(limit).map(PatternChoice::All),
+        (None, Some(gates)) if text == "given" => {
+            // the stored gates are on scaled features, the choice was on raw ones
+            let mut raw = gates.clone();
+            for k in 0..raw.thresholds.len() {
+                let mut offset = 0.0;
+                scaling.fold(raw.directions.col_as_slice_mut(k), &mut offset);
+                raw.thresholds[k] -= offset;
+            }
+            Some(PatternChoice::Given(raw))
+        }
+        _ => None,
+    };
+    choice.ok_or_else(|| damaged("patterns", "a choice with its gates", format!("{text:?}")))
+}
+
+fn certificate_of(text: &str) -> Result<Certificate> {
+    let value: Value =
+        serde_json::from_str(text).map_err(|e| damaged("certificate", "a JSON object", e))?;
+    let wrong = || damaged("certificate", "lower, upper, scope and method", format!("{text:?}"));
+    let patterns = value["scope"]["patterns"].as_u64().map(|p| p as usize);
+    let scope = match (value["scope"]["kind"].as_str(), patterns) {
+        (Some("complete"), _) => Scope::Complete,
+        (Some("sampled"), Some(patterns)) => Scope::Sampled(patterns),
+        (Some("gates"), Some(patterns)) => Scope::Gates(patterns),
+        _ => return Err(wrong()),
+    };
+    let method = match value["method"].as_str() {
+        Some("cone_pricing") => Method::ConePricing,
+        Some("adjoint_norm") => Method::AdjointNorm,
+        _ => return Err(wrong()),
+    };
+    // JSON has no infinity: a bound that was not reached is null
+    let lower = value["lower"].as_f64().unwrap_or(f64::NEG_INFINITY);
+    let upper = value["upper"].as_f64().ok_or_else(wrong)?;
+    Ok(Certificate { lower, upper, scope, method })
+}
+
+fn cross_validation_text(cv: &CrossValidation) -> String {
+    crate::report::cross_validation_json(cv).to_string()
+}
+
+fn cross_validation_of(text: &str) -> Result<CrossValidation> {
+    let wrong = || damaged("cross_validation", "lambdas, scores and folds", format!("{text:?}"));
+    let value: Value = serde_json::from_str(text).map_err(|_| wrong())?;
+    let numbers = |key: &str| -> Option<Vec<f64>> {
+        Some(value[key].as_array()?.iter().map(|v| v.as_f64().unwrap_or(f64::NAN)).collect())
+    };
+    let lambdas = numbers("lambdas").ok_or_else(wrong)?;
+    let scores = numbers("scores").filter(|s| s.len() == lambdas.len()).ok_or_else(wrong)?;
+    let folds = value["folds"].as_u64().ok_or_else(wrong)? as usize;
+    let finished = value["finished"].as_bool().ok_or_else(wrong)?;
+    Ok(CrossValidation { lambdas, scores, folds, finished })
+}

@@ -1,0 +1,80 @@
+//! From arguments to the options of a fit.
+
+use crate::args::{ActivationArg, PatternsArg, TrainArgs};
+use anyhow::{Context, Result, bail};
+use bidual::{Activation, Gates, Lambda, LossKind, Mat, Options, PatternChoice};
+use bidual_io::encoding::number_column;
+use bidual_io::table::read_table;
+use std::path::Path;
+
+/// Cells that `--patterns all` lists at most: beyond it each pricing round takes minutes.
+const MOST_CELLS: usize = 200_000;
+
+/// The options that `args` ask for, checked as far as possible without solving.
+/// `names` are the features, to which gates in a file must fit.
+pub fn options(
+    args: &TrainArgs,
+    loss: LossKind,
+    lambda: Lambda,
+    folds: usize,
+    names: &[String],
+) -> Result<Options> {
+    let activation = match args.activation {
+        ActivationArg::Relu => Activation::Relu,
+        ActivationArg::Gated => Activation::Gated,
+    };
+    let patterns = match &args.patterns {
+        PatternsArg::Sampled(count) => PatternChoice::Sampled(*count),
+        PatternsArg::All => PatternChoice::All(MOST_CELLS),
+        PatternsArg::File(path) => PatternChoice::Given(
+            gates(path, names).with_context(|| "--patterns".to_owned())?,
+        ),
+    };
+    let options = Options {
+        activation,
+        loss,
+        lambda,
+        patterns,
+        active_share: args.active_share,
+        bias: args.bias.into(),
+        output_bias: !args.no_output_bias,
+        standardize: !args.no_standardize,
+        seed: args.seed,
+        tolerance: args.tolerance,
+        max_iterations: args.max_iterations.get(),
+        time_limit: args.time_limit,
+        folds,
+    };
+    options.validate()?;
+    Ok(options)
+}
+
+/// Gates on raw features from a table: a row a gate, an optional last column the thresholds.
+fn gates(path: &Path, names: &[String]) -> Result<Gates> {
+    let table = read_table(path)?;
+    let (rows, columns, d) = (table.rows, table.names.len(), names.len());
+    if columns != d && columns != d + 1 {
+        bail!(
+            "{}: expected {d} columns (one per feature) or {} (the threshold last), found {columns}; \
+             the features are {}",
+            path.display(),
+            d + 1,
+            crate::report::list(names)
+        );
+    }
+    let values = table.names.iter().map(|name| number_column(&table, name));
+    let values = values.collect::<Result<Vec<_>, _>>()?;
+    let thresholds = values.get(d).cloned().unwrap_or_else(|| vec![0.0; rows]);
+    Ok(Gates { directions: Mat::from_fn(d, rows, |j, k| values[j][k]), thresholds })
+}
+
+/// Sizes the thread pool; does nothing without a number.
+pub fn set_threads(args: &TrainArgs) -> Result<()> {
+    if let Some(threads) = args.threads {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.get())
+            .build_global()
+            .with_context(|| format!("--threads {threads}: the threads cannot be started; use fewer"))?;
+    }
+    Ok(())
+}
