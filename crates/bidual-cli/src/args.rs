@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// Two-layer ReLU networks, trained to certified global optimality.
 #[derive(Parser)]
-#[command(name = "bidual", version, about, max_term_width = 100)]
+#[command(name = "bidual", version, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 certified to the tolerance, 1 stopped early (the best \
 network so far is still returned, with its true gap), 2 bad input or usage.")]
 pub struct Cli {
@@ -19,16 +19,24 @@ pub struct Cli {
 #[derive(Subcommand)]
 pub enum Verb {
     /// Fit a network to a table and prove how good it is
-    #[command(after_help = "Example:\n  bidual fit concrete.csv --target strength -o concrete.safetensors --onnx concrete.onnx")]
+    #[command(
+        after_help = "Example:\n  bidual fit concrete.csv --target strength -o concrete.safetensors --onnx concrete.onnx"
+    )]
     Fit(FitArgs),
     /// Apply a fitted network to a table
-    #[command(after_help = "Example:\n  bidual predict concrete.safetensors new.csv -o predictions.csv")]
+    #[command(
+        after_help = "Example:\n  bidual predict concrete.safetensors new.csv -o predictions.csv"
+    )]
     Predict(PredictArgs),
     /// Recompute objective and certificate of a fitted network on a table
-    #[command(after_help = "Example:\n  bidual certify concrete.safetensors concrete.csv\n\nExit code 0 if the relative gap is at most the tolerance of the fit, 1 if it is larger.")]
+    #[command(
+        after_help = "Example:\n  bidual certify concrete.safetensors concrete.csv\n\nExit code 0 if the relative gap is at most the tolerance of the fit, 1 if it is larger."
+    )]
     Certify(CertifyArgs),
     /// Fit along a decreasing sequence of λ, with a certificate for each
-    #[command(after_help = "Example:\n  bidual path concrete.csv --target strength --points 10 --validation 0.25 -o path.csv")]
+    #[command(
+        after_help = "Example:\n  bidual path concrete.csv --target strength --points 10 --validation 0.25 -o path.csv"
+    )]
     Path(PathArgs),
     /// Solve a problem given as JSON (the schema of tests/golden/README.md)
     #[command(after_help = "Example:\n  bidual solve tests/golden/two_layer/relu01_sq.json --json")]
@@ -37,7 +45,9 @@ pub enum Verb {
     #[command(after_help = "Example:\n  bidual export concrete.safetensors -o concrete.onnx")]
     Export(ExportArgs),
     /// Print a completion script for a shell
-    #[command(after_help = "Example:\n  bidual completions bash > ~/.local/share/bash-completion/completions/bidual")]
+    #[command(
+        after_help = "Example:\n  bidual completions bash > ~/.local/share/bash-completion/completions/bidual"
+    )]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
@@ -263,7 +273,7 @@ pub fn loss(text: &str) -> Result<LossArg, String> {
             Some(delta) => LossKind::Huber(positive(delta, "a positive DELTA in huber:DELTA")?),
             None => {
                 return Err(
-                    "expected auto, squared, huber, huber:DELTA, logistic or squared-hinge".into()
+                    "expected auto, squared, huber, huber:DELTA, logistic or squared-hinge".into(),
                 );
             }
         },
@@ -295,9 +305,7 @@ fn patterns(text: &str) -> Result<PatternsArg, String> {
         Ok(0) => Err(EXPECTED.into()),
         Ok(count) => Ok(PatternsArg::Sampled(count)),
         // a decimal number is a typing error, not a file
-        Err(_) if text.parse::<f64>().is_ok() || file.extension().is_none() => {
-            Err(EXPECTED.into())
-        }
+        Err(_) if text.parse::<f64>().is_ok() || file.extension().is_none() => Err(EXPECTED.into()),
         Err(_) => Ok(PatternsArg::File(file)),
     }
 }

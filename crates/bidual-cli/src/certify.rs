@@ -25,8 +25,7 @@ pub fn run(args: &CertifyArgs) -> Result<Outcome> {
     let certificate = bidual::certify(model, &data)?;
     let (gap, tolerance) = (certificate.relative_gap(), model.options.tolerance);
     let matches = equal(&certificate, &model.certificate);
-    let score =
-        Score::of(&data, &model.predict(&data.x), model.options.loss.is_classification());
+    let score = Score::of(&data, &model.predict(&data.x), model.options.loss.is_classification());
     if args.json {
         report::print_json(&json!({
             "objective": certificate.upper,

@@ -33,11 +33,7 @@ pub fn load_training(args: &TrainArgs) -> Result<Training> {
         bail!("column {target:?} cannot be both --target and --weights: name another column");
     }
     if table.rows < 2 {
-        bail!(
-            "{}: expected at least 2 rows, found {}; add rows",
-            args.data.display(),
-            table.rows
-        );
+        bail!("{}: expected at least 2 rows, found {}; add rows", args.data.display(), table.rows);
     }
     let (loss, loss_reason) = match args.loss {
         LossArg::Is(loss) => (loss, None),
@@ -52,7 +48,8 @@ pub fn load_training(args: &TrainArgs) -> Result<Training> {
     } else {
         (regression_target(&table, target)?, None)
     };
-    let exclude: Vec<&str> = [Some(target), args.weights.as_deref()].into_iter().flatten().collect();
+    let exclude: Vec<&str> =
+        [Some(target), args.weights.as_deref()].into_iter().flatten().collect();
     let encoding = Encoding::learn(&table, &exclude, args.one_hot)?;
     let x = matrix(&encoding.apply(&table)?);
     let weights = weights(&table, args.weights.as_deref())?;

@@ -62,9 +62,8 @@ pub fn onnx(stored: &Stored) -> Result<Vec<u8>> {
 /// The weights on raw features, a list a neuron.
 fn plain(stored: &Stored) -> Result<Vec<u8>> {
     let network = &stored.model.network;
-    let rows = |m: &Mat| -> Vec<Value> {
-        (0..m.ncols()).map(|j| json!(m.col_as_slice(j))).collect()
-    };
+    let rows =
+        |m: &Mat| -> Vec<Value> { (0..m.ncols()).map(|j| json!(m.col_as_slice(j))).collect() };
     let mut value = json!({
         "activation": activation_key(stored.model.options.activation),
         "loss": loss_key(stored.model.options.loss),

@@ -71,7 +71,8 @@ fn usage(error: &clap::Error) -> ExitCode {
     let text = error.to_string();
     let told = text.split("\n\nUsage:").next().unwrap_or_default();
     let told = told.split("\n\nFor more information").next().unwrap_or_default();
-    fail(&format!("{}; see --help", told.strip_prefix("error: ").unwrap_or(told).trim_end()))
+    let told = told.strip_prefix("error: ").unwrap_or(told).trim_end().replace("\n\n", "; ");
+    fail(&format!("{told}; see --help"))
 }
 
 /// One line on stderr, exit code 2.

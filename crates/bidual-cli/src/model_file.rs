@@ -160,8 +160,13 @@ impl Stored {
             classes.is_some() == options.loss.is_classification(),
             "the metadata \"classes\" and \"loss\" contradict each other: write the model anew"
         );
-        if options.activation == Activation::Gated || !matches!(options.patterns, PatternChoice::All(_)) {
-            ensure!(gates.is_some(), "the tensor \"pattern_gates\" is missing: write the model anew");
+        if options.activation == Activation::Gated
+            || !matches!(options.patterns, PatternChoice::All(_))
+        {
+            ensure!(
+                gates.is_some(),
+                "the tensor \"pattern_gates\" is missing: write the model anew"
+            );
         }
         let model = Model {
             network,
@@ -232,7 +237,9 @@ fn finite(file: &Tensors, name: &str) -> Result<Vec<f64>> {
 
 fn check_finite(name: &str, values: &[f64]) -> Result<()> {
     match values.iter().find(|v| !v.is_finite()) {
-        Some(bad) => bail!("tensor {name:?} holds {bad}, expected finite numbers: write the model anew"),
+        Some(bad) => {
+            bail!("tensor {name:?} holds {bad}, expected finite numbers: write the model anew")
+        }
         None => Ok(()),
     }
 }

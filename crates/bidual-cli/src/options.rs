@@ -26,9 +26,9 @@ pub fn options(
     let patterns = match &args.patterns {
         PatternsArg::Sampled(count) => PatternChoice::Sampled(*count),
         PatternsArg::All => PatternChoice::All(MOST_CELLS),
-        PatternsArg::File(path) => PatternChoice::Given(
-            gates(path, names).with_context(|| "--patterns".to_owned())?,
-        ),
+        PatternsArg::File(path) => {
+            PatternChoice::Given(gates(path, names).with_context(|| "--patterns".to_owned())?)
+        }
     };
     let options = Options {
         activation,
@@ -71,10 +71,9 @@ fn gates(path: &Path, names: &[String]) -> Result<Gates> {
 /// Sizes the thread pool; does nothing without a number.
 pub fn set_threads(args: &TrainArgs) -> Result<()> {
     if let Some(threads) = args.threads {
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(threads.get())
-            .build_global()
-            .with_context(|| format!("--threads {threads}: the threads cannot be started; use fewer"))?;
+        rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global().with_context(
+            || format!("--threads {threads}: the threads cannot be started; use fewer"),
+        )?;
     }
     Ok(())
 }

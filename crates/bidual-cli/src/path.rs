@@ -26,8 +26,7 @@ pub fn run(args: &PathArgs) -> Result<Outcome> {
     set_threads(&args.train)?;
     let Training { dataset, encoding, loss, .. } = load_training(&args.train)?;
     // the path sets λ itself; the value here only has to be a valid one
-    let options =
-        options(&args.train, loss, Lambda::Fraction(1.0), 2, &encoding.feature_names())?;
+    let options = options(&args.train, loss, Lambda::Fraction(1.0), 2, &encoding.feature_names())?;
     let classification = loss.is_classification();
     let (training, validation) = match args.validation {
         0.0 => (dataset, None),

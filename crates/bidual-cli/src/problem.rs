@@ -31,11 +31,42 @@ pub enum System {
 
 /// Families of the schema that later versions bring.
 const LATER: [&str; 36] = [
-    "act", "cone", "vec", "white", "oned", "thr", "arr", "oracle", "bound", "optset", "path",
-    "stat", "cnn2_sum", "cnn2_max", "cnn2_vector", "circ_linear", "circ_relu3",
-    "circ_relu3_short", "circ_relu4", "cnn3", "linear_cnn", "parallel_linear", "parallel3_sum",
-    "parallel3_fro", "bn2", "bn_cnn", "bn_closed", "attention", "lowrank", "counts",
-    "certificate", "poly", "robust_poly", "robust_relu", "prakhya_sdp", "primitive",
+    "act",
+    "cone",
+    "vec",
+    "white",
+    "oned",
+    "thr",
+    "arr",
+    "oracle",
+    "bound",
+    "optset",
+    "path",
+    "stat",
+    "cnn2_sum",
+    "cnn2_max",
+    "cnn2_vector",
+    "circ_linear",
+    "circ_relu3",
+    "circ_relu3_short",
+    "circ_relu4",
+    "cnn3",
+    "linear_cnn",
+    "parallel_linear",
+    "parallel3_sum",
+    "parallel3_fro",
+    "bn2",
+    "bn_cnn",
+    "bn_closed",
+    "attention",
+    "lowrank",
+    "counts",
+    "certificate",
+    "poly",
+    "robust_poly",
+    "robust_relu",
+    "prakhya_sdp",
+    "primitive",
 ];
 const SUPPORTED: &str = "relu, gated (with data.gate_patterns) and relu_admm";
 
@@ -70,10 +101,14 @@ impl Problem {
             None => Bias::None,
             Some("reg") => Bias::Penalised,
             Some("unreg") => Bias::Free,
-            Some(other) => bail!("settings.bias: expected null, \"reg\" or \"unreg\", found {other:?}"),
+            Some(other) => {
+                bail!("settings.bias: expected null, \"reg\" or \"unreg\", found {other:?}")
+            }
         };
         if family == "gated" && bias == Bias::Free {
-            bail!("settings.bias: \"unreg\" with given gates is not supported yet; use null or \"reg\"");
+            bail!(
+                "settings.bias: \"unreg\" with given gates is not supported yet; use null or \"reg\""
+            );
         }
         let system = match family {
             "relu" => System::Relu,

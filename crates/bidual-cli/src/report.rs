@@ -116,11 +116,12 @@ pub enum Score {
 
 impl Score {
     pub fn of(data: &Dataset, outputs: &[f64], classification: bool) -> Self {
-        let weights = data.normalised_weights();
-        let mean = |value: &dyn Fn(usize) -> f64| -> f64 {
-            weights.iter().enumerate().map(|(i, w)| w * value(i)).sum()
-        };
         let y = &data.y;
+        let weight = |i: usize| data.weights.as_ref().map_or(1.0, |w| w[i]);
+        let total: f64 = (0..y.len()).map(weight).sum();
+        let mean = |value: &dyn Fn(usize) -> f64| {
+            (0..y.len()).map(|i| weight(i) * value(i)).sum::<f64>() / total
+        };
         if classification {
             let right = |i: usize| f64::from((outputs[i] >= 0.0) == (y[i] > 0.0));
             return Score::Classification { accuracy: mean(&right) };

@@ -8,10 +8,7 @@ use bidual::arrangement::{EnumerateError, enumerate_cells, generic_bound};
 use common::{checked, counts, gaussian, strings};
 
 fn with_ones(points: &[f64], d: usize) -> Vec<f64> {
-    points
-        .chunks(d)
-        .flat_map(|p| p.iter().copied().chain([1.0]))
-        .collect()
+    points.chunks(d).flat_map(|p| p.iter().copied().chain([1.0])).collect()
 }
 
 #[test]
@@ -30,16 +27,9 @@ fn golden_cases() {
             serde_json::from_value(case["data"]["X"].clone()).expect("matrix");
         let cells = checked(&rows.concat(), rows.len(), rows[0].len());
         let expected = &case["expected"];
-        assert_eq!(
-            cells.patterns.len() as u64,
-            expected["n_open_cells"],
-            "{name}"
-        );
+        assert_eq!(cells.patterns.len() as u64, expected["n_open_cells"], "{name}");
         assert_eq!(cells.rank as u64, expected["rank"], "{name}");
-        assert_eq!(
-            cells.hyperplanes as u64, expected["n_distinct_hyperplanes"],
-            "{name}"
-        );
+        assert_eq!(cells.hyperplanes as u64, expected["n_distinct_hyperplanes"], "{name}");
         let bound = u64::try_from(cells.generic_bound).expect("small");
         assert_eq!(bound, expected["generic_bound"], "{name}");
         let patterns: Vec<String> =
@@ -52,34 +42,22 @@ fn golden_cases() {
 fn counts_of_special_geometries() {
     // Rank-2 data in five dimensions.
     let (left, right) = (gaussian(18, 1), gaussian(10, 2));
-    let x: Vec<f64> = (0..45)
-        .map(|k| {
-            (0..2)
-                .map(|m| left[k / 5 * 2 + m] * right[m * 5 + k % 5])
-                .sum()
-        })
-        .collect();
+    let x: Vec<f64> =
+        (0..45).map(|k| (0..2).map(|m| left[k / 5 * 2 + m] * right[m * 5 + k % 5]).sum()).collect();
     assert_eq!(counts(&x, 9, 5), (9, 2, 18));
     assert_eq!(counts(&with_ones(&gaussian(16, 3), 2), 8, 3), (8, 3, 58));
     // One-dimensional data with repeats, and a bias.
     let line = [0.3, -1.0, 0.3, 2.0, 0.7, -1.0, 5.5, 1.1];
     assert_eq!(counts(&with_ones(&line, 1), 8, 2), (6, 2, 12));
     // Three antipodal pairs.
-    let pairs = [
-        2.0, 1.0, -2.0, -1.0, 1.0, -3.0, -1.0, 3.0, -1.0, 2.0, 1.0, -2.0,
-    ];
+    let pairs = [2.0, 1.0, -2.0, -1.0, 1.0, -3.0, -1.0, 3.0, -1.0, 2.0, 1.0, -2.0];
     assert_eq!(counts(&pairs, 6, 2), (3, 2, 6));
     // Rank one.
     assert_eq!(counts(&[1.0, 2.0, -0.5, -1.0, 3.0, 6.0], 3, 2), (1, 1, 2));
     // The 3×3 grid standardised: dependences hold only to rounding.
     let step = 1.5_f64.sqrt();
     let grid: Vec<f64> = (0..9)
-        .flat_map(|k| {
-            [
-                f64::from(k / 3 - 1) * step,
-                f64::from(k % 3 - 1) * step / 3.0,
-            ]
-        })
+        .flat_map(|k| [f64::from(k / 3 - 1) * step, f64::from(k % 3 - 1) * step / 3.0])
         .collect();
     assert_eq!(counts(&with_ones(&grid, 2), 9, 3), (9, 3, 58));
     // The braid arrangement x_i = x_j of five points: 5! cells, rank 4.
@@ -140,10 +118,8 @@ fn reflection_arrangements() {
         .flat_map(|row: Vec<f64>| row)
         .collect();
     assert_eq!(counts(&h4, 120, 4), (60, 4, 14_400));
-    let h3: Vec<f64> = (h4.chunks(4).filter(|row| row[3] == 0.0))
-        .flat_map(|row| &row[..3])
-        .copied()
-        .collect();
+    let h3: Vec<f64> =
+        (h4.chunks(4).filter(|row| row[3] == 0.0)).flat_map(|row| &row[..3]).copied().collect();
     assert_eq!(counts(&h3, h3.len() / 3, 3), (15, 3, 120));
 }
 
@@ -180,11 +156,7 @@ fn general_position_attains_the_generic_bound() {
         let start = std::time::Instant::now();
         let x = gaussian(n * d, (n * 100 + d) as u64);
         let cells = checked(&x, n, d);
-        println!(
-            "{n}x{d}: {} cells, {:?}",
-            cells.patterns.len(),
-            start.elapsed()
-        );
+        println!("{n}x{d}: {} cells, {:?}", cells.patterns.len(), start.elapsed());
         assert_eq!(cells.patterns.len(), expected, "{n}x{d}");
         if d > 1 {
             assert_eq!(cells.generic_bound, expected as u128, "{n}x{d}");
@@ -220,25 +192,14 @@ fn generic_bound_formula() {
 fn errors_and_limits() {
     let x = gaussian(120, 7);
     let shape = enumerate_cells(&x, 41, 3, 10);
-    assert!(matches!(
-        shape,
-        Err(EnumerateError::Shape {
-            n: 41,
-            d: 3,
-            found: 120
-        })
-    ));
+    assert!(matches!(shape, Err(EnumerateError::Shape { n: 41, d: 3, found: 120 })));
     let mut bad = x.clone();
     bad[7] = f64::NAN;
     let error = enumerate_cells(&bad, 40, 3, 10).expect_err("not finite");
     assert_eq!(error, EnumerateError::NonFinite { row: 2, column: 1 });
     for limit in [0, 1, 5, 8, 100, 1561] {
         match enumerate_cells(&x, 40, 3, limit) {
-            Err(EnumerateError::Limit {
-                limit: l,
-                found,
-                bound,
-            }) => {
+            Err(EnumerateError::Limit { limit: l, found, bound }) => {
                 assert_eq!(l, limit);
                 assert!(found > limit && found as u128 <= bound && bound >= 1562);
             }
@@ -258,10 +219,7 @@ fn errors_and_limits() {
 fn no_hyperplanes() {
     for (n, d) in [(0, 3), (3, 0), (0, 0), (4, 2)] {
         let cells = enumerate_cells(&vec![0.0; n * d], n, d, 1).expect("one cell");
-        assert_eq!(
-            (cells.rank, cells.hyperplanes, cells.generic_bound),
-            (0, 0, 1)
-        );
+        assert_eq!((cells.rank, cells.hyperplanes, cells.generic_bound), (0, 0, 1));
         assert_eq!(strings(&cells), ["1".repeat(n)]);
         assert_eq!(cells.witnesses.len(), d);
     }
@@ -276,9 +234,8 @@ fn extreme_scales_and_near_parallel_rows() {
         assert_eq!(checked(&x, 8, 3).patterns, reference.patterns);
     }
     // Positive factors per row do not move any cell.
-    let x: Vec<f64> = (base.iter().enumerate())
-        .map(|(k, v)| v * 10_f64.powi((k / 3) as i32 - 4))
-        .collect();
+    let x: Vec<f64> =
+        (base.iter().enumerate()).map(|(k, v)| v * 10_f64.powi((k / 3) as i32 - 4)).collect();
     assert_eq!(checked(&x, 8, 3).patterns, reference.patterns);
     // A nearly repeated row has a thin wedge of cells of its own; below the
     // tolerance it does not.
@@ -306,23 +263,16 @@ fn badly_scaled_and_crowded_data() {
         assert_eq!(counts(&with_ones(&far, 2), 12, 3), (12, 3, 134));
         // Two bundles of nearly parallel rows.
         let axis = gaussian(6, 200 + seed);
-        let bundles: Vec<f64> = (points.iter().enumerate())
-            .map(|(k, v)| axis[k % 6] + 1e-5 * v)
-            .collect();
+        let bundles: Vec<f64> =
+            (points.iter().enumerate()).map(|(k, v)| axis[k % 6] + 1e-5 * v).collect();
         assert_eq!(counts(&bundles, 8, 3), (8, 3, 58));
     }
     // Years as a feature: integers, exactly dependent.
-    let years: Vec<f64> = (0..16)
-        .flat_map(|k| [2000.0 + f64::from(k / 4), 1980.0 + f64::from(k % 4)])
-        .collect();
-    let centred: Vec<f64> = (0..16)
-        .flat_map(|k| [f64::from(k / 4), f64::from(k % 4)])
-        .collect();
+    let years: Vec<f64> =
+        (0..16).flat_map(|k| [2000.0 + f64::from(k / 4), 1980.0 + f64::from(k % 4)]).collect();
+    let centred: Vec<f64> = (0..16).flat_map(|k| [f64::from(k / 4), f64::from(k % 4)]).collect();
     let (raw, moved) = (with_ones(&years, 2), with_ones(&centred, 2));
-    assert_eq!(
-        checked(&raw, 16, 3).patterns,
-        checked(&moved, 16, 3).patterns
-    );
+    assert_eq!(checked(&raw, 16, 3).patterns, checked(&moved, 16, 3).patterns);
 }
 
 #[test]
@@ -337,9 +287,7 @@ fn witnesses_are_nearly_as_deep_as_possible() {
     let cells = checked(&x, n, d);
     let values = |u: &[f64]| -> Vec<f64> {
         let norm = u.iter().map(|v| v * v).sum::<f64>().sqrt();
-        x.chunks(d)
-            .map(|h| h.iter().zip(u).map(|(a, b)| a * b).sum::<f64>() / norm)
-            .collect()
+        x.chunks(d).map(|h| h.iter().zip(u).map(|(a, b)| a * b).sum::<f64>() / norm).collect()
     };
     let depth = |z: &[f64]| z.iter().fold(f64::INFINITY, |m, v| m.min(v.abs()));
     let all = strings(&cells);

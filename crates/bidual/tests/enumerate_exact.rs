@@ -14,9 +14,8 @@ fn circuits(rows: &[Vec<i128>]) -> Vec<Vec<(usize, i128)>> {
             continue;
         }
         // Columns are the chosen rows; integer elimination to diagonal form.
-        let mut m: Vec<Vec<i128>> = (0..rows[0].len())
-            .map(|k| chosen.iter().map(|&i| rows[i][k]).collect())
-            .collect();
+        let mut m: Vec<Vec<i128>> =
+            (0..rows[0].len()).map(|k| chosen.iter().map(|&i| rows[i][k]).collect()).collect();
         let mut pivots = Vec::new();
         for column in 0..chosen.len() {
             let at = pivots.len();
@@ -26,9 +25,8 @@ fn circuits(rows: &[Vec<i128>]) -> Vec<Vec<(usize, i128)>> {
             m.swap(at, pivot);
             for r in (0..m.len()).filter(|&r| r != at) {
                 let (p, q) = (m[at][column], m[r][column]);
-                let row: Vec<i128> = (m[r].iter().zip(&m[at]))
-                    .map(|(a, b)| a * p - b * q)
-                    .collect();
+                let row: Vec<i128> =
+                    (m[r].iter().zip(&m[at])).map(|(a, b)| a * p - b * q).collect();
                 let common = row.iter().fold(0, |g, v| gcd(g, v.abs())).max(1);
                 m[r] = row.iter().map(|v| v / common).collect();
             }
@@ -37,9 +35,7 @@ fn circuits(rows: &[Vec<i128>]) -> Vec<Vec<(usize, i128)>> {
         if pivots.len() + 1 != chosen.len() {
             continue;
         }
-        let free = (0..chosen.len())
-            .find(|c| !pivots.contains(c))
-            .expect("free");
+        let free = (0..chosen.len()).find(|c| !pivots.contains(c)).expect("free");
         let signs: Vec<(usize, i128)> = (0..chosen.len())
             .map(|c| match pivots.iter().position(|&p| p == c) {
                 Some(r) => (chosen[c], -(m[r][free] * m[r][c]).signum()),
@@ -60,15 +56,10 @@ fn gcd(a: i128, b: i128) -> i128 {
 /// The open cells by Gordan's theorem: the signs s are infeasible iff some
 /// dependence of the rows has all its coefficients of the sign of s.
 fn brute_force(rows: &[Vec<i128>]) -> Vec<String> {
-    let nonzero: Vec<usize> = (0..rows.len())
-        .filter(|&i| rows[i].iter().any(|&v| v != 0))
-        .collect();
+    let nonzero: Vec<usize> =
+        (0..rows.len()).filter(|&i| rows[i].iter().any(|&v| v != 0)).collect();
     let kept: Vec<Vec<i128>> = nonzero.iter().map(|&i| rows[i].clone()).collect();
-    let circuits = if kept.is_empty() {
-        Vec::new()
-    } else {
-        circuits(&kept)
-    };
+    let circuits = if kept.is_empty() { Vec::new() } else { circuits(&kept) };
     let mut cells: Vec<String> = (0_u32..1 << kept.len())
         .filter(|signs| {
             circuits.iter().all(|circuit| {
@@ -109,11 +100,8 @@ fn integer_data(largest: i128) -> impl Strategy<Value = Vec<Vec<i128>>> {
         let entry = -largest..=largest;
         let row = prop::collection::vec(entry, d);
         let link = (0_u8..4, any::<prop::sample::Index>(), -3_i128..=3);
-        (
-            prop::collection::vec(row, n),
-            prop::collection::vec(link, n),
-        )
-            .prop_map(|(mut rows, links)| {
+        (prop::collection::vec(row, n), prop::collection::vec(link, n)).prop_map(
+            |(mut rows, links)| {
                 for i in 1..rows.len() {
                     let (kind, index, factor) = &links[i];
                     if *kind == 0 {
@@ -121,7 +109,8 @@ fn integer_data(largest: i128) -> impl Strategy<Value = Vec<Vec<i128>>> {
                     }
                 }
                 rows
-            })
+            },
+        )
     })
 }
 
@@ -137,11 +126,7 @@ fn agrees_with_brute_force(rows: &[Vec<i128>], scale: f64) {
 #[test]
 fn integer_rows_of_rank_three_by_their_points() {
     let cross = |a: &[i64; 3], b: &[i64; 3]| {
-        [
-            a[1] * b[2] - a[2] * b[1],
-            a[2] * b[0] - a[0] * b[2],
-            a[0] * b[1] - a[1] * b[0],
-        ]
+        [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
     };
     for (seed, largest) in (0..40).zip([1, 2, 3, 5, 9].into_iter().cycle()) {
         let n = 12 + seed as usize;

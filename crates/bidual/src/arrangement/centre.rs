@@ -3,8 +3,7 @@
 use super::rows::{dot, normalise};
 
 fn smallest_margin(a: &[f64], u: &[f64]) -> f64 {
-    a.chunks(u.len())
-        .fold(f64::INFINITY, |least, row| least.min(dot(row, u)))
+    a.chunks(u.len()).fold(f64::INFINITY, |least, row| least.min(dot(row, u)))
 }
 
 /// Newton steps for `min −Σ log(a_iᵀu) + N/2‖u‖²` over the cone, keeping the

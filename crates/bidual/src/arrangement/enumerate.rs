@@ -50,11 +50,7 @@ pub enum EnumerateError {
     /// An entry is infinite or not a number.
     NonFinite { row: usize, column: usize },
     /// There are more cells than allowed: at least `found`, at most `bound`.
-    Limit {
-        limit: usize,
-        found: usize,
-        bound: u128,
-    },
+    Limit { limit: usize, found: usize, bound: u128 },
     /// The data are so nearly degenerate that double precision does not
     /// separate the cells.
     Numerical { reason: String },
@@ -69,11 +65,7 @@ impl fmt::Display for EnumerateError {
             Self::NonFinite { row, column } => {
                 write!(f, "the entry in row {row}, column {column} is not finite")
             }
-            Self::Limit {
-                limit,
-                found,
-                bound,
-            } => write!(
+            Self::Limit { limit, found, bound } => write!(
                 f,
                 "more than {limit} activation patterns: at least {found}, at most {bound}"
             ),
@@ -106,11 +98,7 @@ pub fn generic_bound(hyperplanes: usize, rank: usize) -> u128 {
         let factor = (top - k) / ((k + 1) / shared);
         binomial = (binomial / shared).saturating_mul(factor);
         if sum == u128::MAX || binomial == u128::MAX {
-            return if k + 1 < rank as u128 {
-                u128::MAX
-            } else {
-                sum.saturating_mul(2)
-            };
+            return if k + 1 < rank as u128 { u128::MAX } else { sum.saturating_mul(2) };
         }
     }
     sum.saturating_mul(2)
@@ -142,30 +130,16 @@ pub fn enumerate_cells(
     limit: usize,
 ) -> Result<Cells, EnumerateError> {
     if n.checked_mul(d) != Some(x.len()) {
-        return Err(EnumerateError::Shape {
-            n,
-            d,
-            found: x.len(),
-        });
+        return Err(EnumerateError::Shape { n, d, found: x.len() });
     }
     if let Some(at) = x.iter().position(|v| !v.is_finite()) {
-        return Err(EnumerateError::NonFinite {
-            row: at / d,
-            column: at % d,
-        });
+        return Err(EnumerateError::NonFinite { row: at / d, column: at % d });
     }
     let largest = x.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
-    let scaled: Vec<f64> = if largest > 0.0 {
-        x.iter().map(|v| v / largest).collect()
-    } else {
-        x.to_vec()
-    };
+    let scaled: Vec<f64> =
+        if largest > 0.0 { x.iter().map(|v| v / largest).collect() } else { x.to_vec() };
     let mut samples = Vec::new();
-    let mut rows = UnitRows {
-        dim: d,
-        data: Vec::new(),
-        error: Vec::new(),
-    };
+    let mut rows = UnitRows { dim: d, data: Vec::new(), error: Vec::new() };
     for (i, row) in scaled.chunks(d.max(1)).enumerate() {
         let mut unit = row.to_vec();
         if normalise(&mut unit) > ZERO_ROW {
@@ -184,11 +158,7 @@ pub fn enumerate_cells(
     let bound = generic_bound(hyperplanes, rank);
     let distinct = reduced.isotropic.gather(&reduced.representatives);
     let raw = cells(&distinct, rank, limit).map_err(|failure| match failure {
-        Failure::Limit(found) => EnumerateError::Limit {
-            limit,
-            found,
-            bound,
-        },
+        Failure::Limit(found) => EnumerateError::Limit { limit, found, bound },
         Failure::Inconsistent => EnumerateError::Numerical {
             reason: "the cells cut by a row contradict those found before".to_owned(),
         },
@@ -206,11 +176,7 @@ pub fn enumerate_cells(
         normalise(&mut u);
         let (mut margin, mut row) = confirmed_margin(&rows, &signs, &u);
         if steps > 0 || margin < THIN {
-            let steps = if margin < THIN {
-                RECENTRING_STEPS
-            } else {
-                steps
-            };
+            let steps = if margin < THIN { RECENTRING_STEPS } else { steps };
             let other = reduced.recentred(&walls, &signs, &u, steps);
             let (better, at) = confirmed_margin(&rows, &signs, &other);
             if better > margin {
@@ -250,11 +216,7 @@ pub fn enumerate_cells(
 /// Rank 0: the whole space is one cell, all bits 1, any direction in it.
 fn without_hyperplanes(n: usize, d: usize, limit: usize) -> Result<Cells, EnumerateError> {
     if limit == 0 {
-        return Err(EnumerateError::Limit {
-            limit,
-            found: 1,
-            bound: 1,
-        });
+        return Err(EnumerateError::Limit { limit, found: 1, bound: 1 });
     }
     let mut patterns = Patterns::new(n);
     patterns.push_bools((0..n).map(|_| true));
@@ -262,13 +224,7 @@ fn without_hyperplanes(n: usize, d: usize, limit: usize) -> Result<Cells, Enumer
     if let Some(first) = witnesses.first_mut() {
         *first = 1.0;
     }
-    Ok(Cells {
-        patterns,
-        witnesses,
-        rank: 0,
-        hyperplanes: 0,
-        generic_bound: 1,
-    })
+    Ok(Cells { patterns, witnesses, rank: 0, hyperplanes: 0, generic_bound: 1 })
 }
 
 /// The smallest `s_i x_iᵀu` over unit rows, less what rounding can make of it,
@@ -329,9 +285,7 @@ impl Reduced {
                 *opposite ^= merge.opposite[*group];
                 *group = merge.group[*group];
             }
-            representatives = (merge.representatives.iter())
-                .map(|&k| representatives[k])
-                .collect();
+            representatives = (merge.representatives.iter()).map(|&k| representatives[k]).collect();
             if representatives.len() == current.len() {
                 return Ok(Self {
                     orthonormal: rows.project(&basis),
@@ -353,13 +307,7 @@ impl Reduced {
     /// The signs of the non-zero rows in a cell of the representatives.
     fn signs(&self, bits: &[u64]) -> Vec<f64> {
         (self.group.iter().zip(&self.opposite))
-            .map(|(&group, &opposite)| {
-                if bit(bits, group) == opposite {
-                    -1.0
-                } else {
-                    1.0
-                }
-            })
+            .map(|(&group, &opposite)| if bit(bits, group) == opposite { -1.0 } else { 1.0 })
             .collect()
     }
 
@@ -422,11 +370,8 @@ fn isotropic_basis(rows: &UnitRows, basis: &[f64]) -> Vec<f64> {
 /// rounding errors of the products.
 fn apply(rows: &UnitRows, transform: &[f64]) -> UnitRows {
     let factor = f64::EPSILON * (4.0 + (rows.dim as f64).sqrt());
-    let mut result = UnitRows {
-        dim: transform.len() / rows.dim,
-        data: Vec::new(),
-        error: Vec::new(),
-    };
+    let mut result =
+        UnitRows { dim: transform.len() / rows.dim, data: Vec::new(), error: Vec::new() };
     for i in 0..rows.len() {
         let (mut unit, mut size) = (Vec::with_capacity(result.dim), 0.0);
         for column in transform.chunks(rows.dim) {

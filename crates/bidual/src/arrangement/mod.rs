@@ -8,7 +8,8 @@ mod rows;
 mod sample;
 
 pub use enumerate::{
-    Cells, EnumerateError, PARALLEL_TOLERANCE, RANK_TOLERANCE, ZERO_ROW, enumerate_cells, generic_bound,
+    Cells, EnumerateError, PARALLEL_TOLERANCE, RANK_TOLERANCE, ZERO_ROW, enumerate_cells,
+    generic_bound,
 };
 pub use patterns::{PatternError, Patterns};
 pub use sample::{Share, sample_gates};

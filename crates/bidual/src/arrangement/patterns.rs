@@ -22,38 +22,21 @@ pub struct Patterns {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PatternError {
     /// A character other than `0` and `1`; `position` counts characters from 0.
-    Character {
-        pattern: usize,
-        position: usize,
-        found: char,
-    },
+    Character { pattern: usize, position: usize, found: char },
     /// A pattern whose length is not that of the first one.
-    Length {
-        pattern: usize,
-        expected: usize,
-        found: usize,
-    },
+    Length { pattern: usize, expected: usize, found: usize },
 }
 
 impl fmt::Display for PatternError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Character {
-                pattern,
-                position,
-                found,
-            } => write!(
+            Self::Character { pattern, position, found } => write!(
                 f,
                 "pattern {pattern}, position {position}: expected '0' or '1', found {found:?}"
             ),
-            Self::Length {
-                pattern,
-                expected,
-                found,
-            } => write!(
-                f,
-                "pattern {pattern} has {found} characters, the first one has {expected}"
-            ),
+            Self::Length { pattern, expected, found } => {
+                write!(f, "pattern {pattern} has {found} characters, the first one has {expected}")
+            }
         }
     }
 }
@@ -88,11 +71,7 @@ impl Patterns {
                     '0' => false,
                     '1' => true,
                     _ => {
-                        return Err(PatternError::Character {
-                            pattern,
-                            position,
-                            found,
-                        });
+                        return Err(PatternError::Character { pattern, position, found });
                     }
                 });
             }
@@ -173,10 +152,7 @@ impl Patterns {
     /// The number of active samples of a pattern.
     #[must_use]
     pub fn count_active(&self, pattern: usize) -> usize {
-        self.bits(pattern)
-            .iter()
-            .map(|word| word.count_ones() as usize)
-            .sum()
+        self.bits(pattern).iter().map(|word| word.count_ones() as usize).sum()
     }
 
     /// Whether no sample is active (such a pattern is void for the ReLU).
@@ -188,19 +164,14 @@ impl Patterns {
     /// One pattern as a `0`/`1` string, sample 0 first.
     #[must_use]
     pub fn bit_string(&self, pattern: usize) -> String {
-        (0..self.samples)
-            .map(|sample| if self.get(pattern, sample) { '1' } else { '0' })
-            .collect()
+        (0..self.samples).map(|sample| if self.get(pattern, sample) { '1' } else { '0' }).collect()
     }
 
     /// Compares two patterns as their `0`/`1` strings compare.
     #[must_use]
     pub fn compare(&self, a: usize, b: usize) -> Ordering {
         let key = |word: &u64| word.reverse_bits();
-        self.bits(a)
-            .iter()
-            .map(key)
-            .cmp(self.bits(b).iter().map(key))
+        self.bits(a).iter().map(key).cmp(self.bits(b).iter().map(key))
     }
 
     /// The patterns with the given indices, in that order (repeats allowed).
@@ -218,9 +189,8 @@ impl Patterns {
     #[must_use]
     pub fn deduplicated(&self) -> (Self, Vec<usize>) {
         let mut seen = HashSet::with_capacity(self.len());
-        let kept: Vec<usize> = (0..self.len())
-            .filter(|&pattern| seen.insert(self.bits(pattern)))
-            .collect();
+        let kept: Vec<usize> =
+            (0..self.len()).filter(|&pattern| seen.insert(self.bits(pattern))).collect();
         (self.select(&kept), kept)
     }
 
@@ -255,9 +225,7 @@ mod tests {
 
     #[test]
     fn strings_round_trip_and_are_counted() {
-        let long: String = (0..130)
-            .map(|i| if i % 3 == 0 { '1' } else { '0' })
-            .collect();
+        let long: String = (0..130).map(|i| if i % 3 == 0 { '1' } else { '0' }).collect();
         let list = vec![long.clone(), "0".repeat(130), "1".repeat(130), long.clone()];
         let patterns = Patterns::from_strings(&list).expect("valid strings");
         assert_eq!((patterns.len(), patterns.samples()), (4, 130));
@@ -298,15 +266,9 @@ mod tests {
     #[test]
     fn errors_name_the_position() {
         let error = Patterns::from_strings(&strings(&["01", "0x"])).expect_err("character");
-        assert_eq!(
-            error.to_string(),
-            "pattern 1, position 1: expected '0' or '1', found 'x'"
-        );
+        assert_eq!(error.to_string(), "pattern 1, position 1: expected '0' or '1', found 'x'");
         let error = Patterns::from_strings(&strings(&["01", "011"])).expect_err("length");
-        assert_eq!(
-            error.to_string(),
-            "pattern 1 has 3 characters, the first one has 2"
-        );
+        assert_eq!(error.to_string(), "pattern 1 has 3 characters, the first one has 2");
     }
 
     #[test]

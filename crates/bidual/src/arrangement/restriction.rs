@@ -20,11 +20,7 @@ pub(super) struct RawCells {
 
 impl RawCells {
     fn new(rows: usize) -> Self {
-        Self {
-            words: rows.div_ceil(64).max(1),
-            bits: Vec::new(),
-            witnesses: Vec::new(),
-        }
+        Self { words: rows.div_ceil(64).max(1), bits: Vec::new(), witnesses: Vec::new() }
     }
 
     pub fn len(&self) -> usize {
@@ -104,14 +100,10 @@ fn sweep(rows: &UnitRows, basis: &[f64]) -> RawCells {
     // Start in the widest gap: its signs are the safest to read off, and no
     // group of coincident boundaries is split by the wrap at π.
     let gap_after = |k: usize| {
-        let next = boundary
-            .get(k + 1)
-            .map_or(boundary[0].0 + PI, |next| next.0);
+        let next = boundary.get(k + 1).map_or(boundary[0].0 + PI, |next| next.0);
         next - boundary[k].0
     };
-    let widest = (0..n)
-        .max_by(|&a, &b| gap_after(a).total_cmp(&gap_after(b)))
-        .unwrap_or(0);
+    let widest = (0..n).max_by(|&a, &b| gap_after(a).total_cmp(&gap_after(b))).unwrap_or(0);
     let half = 0.5 * gap_after(widest);
     boundary.rotate_left(widest + 1);
     for entry in &mut boundary[n - widest - 1..] {
@@ -120,13 +112,7 @@ fn sweep(rows: &UnitRows, basis: &[f64]) -> RawCells {
 
     let mut found = RawCells::new(n);
     let start = boundary[0].0 - half;
-    push_pair(
-        &mut found,
-        rows,
-        &coords,
-        &[start.cos(), start.sin()],
-        basis,
-    );
+    push_pair(&mut found, rows, &coords, &[start.cos(), start.sin()], basis);
     let mut bits = found.bits(0).to_vec();
     for pair in boundary.windows(2) {
         let ((from, i), (to, k)) = (pair[0], pair[1]);
@@ -194,10 +180,7 @@ impl Growing {
         if count > limit || rank >= 48 {
             return Err(Failure::Limit(count));
         }
-        let mut grown = Self {
-            cells: RawCells::new(coords.len()),
-            fingerprints: Vec::new(),
-        };
+        let mut grown = Self { cells: RawCells::new(coords.len()), fingerprints: Vec::new() };
         for signs in 0..count as u64 {
             let mut u = vec![0.0; rank];
             for k in 0..rank {
@@ -207,10 +190,7 @@ impl Growing {
             normalise(&mut u);
             grown.cells.witnesses.extend(u);
             grown.cells.bits.push(signs);
-            grown
-                .cells
-                .bits
-                .extend(std::iter::repeat_n(0, grown.cells.words - 1));
+            grown.cells.bits.extend(std::iter::repeat_n(0, grown.cells.words - 1));
             grown.fingerprints.push(fingerprint(&[signs]));
         }
         Ok(grown)

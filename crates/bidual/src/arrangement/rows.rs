@@ -38,19 +38,14 @@ impl UnitRows {
             normalise(&mut data[start..]);
         }
         let rounding = f64::EPSILON * (4.0 + (self.dim as f64).sqrt());
-        Self {
-            dim: rank,
-            data,
-            error: self.error.iter().map(|e| e + rounding).collect(),
-        }
+        Self { dim: rank, data, error: self.error.iter().map(|e| e + rounding).collect() }
     }
 
     /// The distance of row `i` to row `k`, or to its opposite.
     pub fn distance(&self, i: usize, k: usize, opposite: bool) -> f64 {
         let sign = if opposite { -1.0 } else { 1.0 };
-        let square: f64 = (self.row(i).iter().zip(self.row(k)))
-            .map(|(a, b)| (a - sign * b).powi(2))
-            .sum();
+        let square: f64 =
+            (self.row(i).iter().zip(self.row(k))).map(|(a, b)| (a - sign * b).powi(2)).sum();
         square.sqrt()
     }
 
@@ -148,9 +143,8 @@ pub(super) fn merge_parallel(rows: &UnitRows, floor: f64) -> Merge {
     let n = rows.len();
     // Parallel rows have equal |projection| on any fixed unit direction, so
     // only neighbours in that order are compared.
-    let mut probe: Vec<f64> = (0..rows.dim)
-        .map(|k| mix(k as u64) as f64 / u64::MAX as f64 - 0.3)
-        .collect();
+    let mut probe: Vec<f64> =
+        (0..rows.dim).map(|k| mix(k as u64) as f64 / u64::MAX as f64 - 0.3).collect();
     normalise(&mut probe);
     let keys: Vec<f64> = (0..n).map(|i| dot(rows.row(i), &probe).abs()).collect();
     let mut order: Vec<usize> = (0..n).collect();
@@ -158,11 +152,8 @@ pub(super) fn merge_parallel(rows: &UnitRows, floor: f64) -> Merge {
     let largest = rows.error.iter().copied().fold(0.0, f64::max);
     let window = floor.max(ERROR_FACTOR * 2.0 * largest) + 4.0 * f64::EPSILON;
 
-    let mut merge = Merge {
-        representatives: Vec::new(),
-        group: vec![0; n],
-        opposite: vec![false; n],
-    };
+    let mut merge =
+        Merge { representatives: Vec::new(), group: vec![0; n], opposite: vec![false; n] };
     for &i in &order {
         merge.group[i] = merge.representatives.len();
         for (group, &k) in merge.representatives.iter().enumerate().rev() {

@@ -84,11 +84,7 @@ pub fn bound_with(
         // The last term covers roundings among the subnormal numbers.
         total += slack * magnitude + f64::MIN_POSITIVE;
     }
-    if total.is_finite() {
-        total
-    } else {
-        f64::INFINITY
-    }
+    if total.is_finite() { total } else { f64::INFINITY }
 }
 
 /// Sizes of g = c + Aᵀλ and of |c| + |A|ᵀλ: norms of the penalised coordinates, and the last one.

@@ -48,9 +48,7 @@ pub fn interior(rows: &Rows<'_>, bits: &[u64], ws: &mut Workspace) -> Interior {
     if reduced.equalities.is_empty() {
         Interior::Open(reduced.witness)
     } else {
-        Interior::Flat {
-            equalities: reduced.equalities,
-        }
+        Interior::Flat { equalities: reduced.equalities }
     }
 }
 
@@ -85,11 +83,7 @@ pub fn relative_interior(rows: &Rows<'_>, bits: &[u64], ws: &mut Workspace) -> R
             witness.iter_mut().for_each(|v| *v /= length);
         }
         let inside = (0..rows.n).all(|k| {
-            let value = rows
-                .row(k)
-                .iter()
-                .zip(&witness)
-                .fold(0.0, |t, (x, u)| t + x * u);
+            let value = rows.row(k).iter().zip(&witness).fold(0.0, |t, (x, u)| t + x * u);
             lengths[k] == 0.0 || equal[k] || sign(bits, k) * value > 0.0
         });
         if r == 0 || support.is_empty() && inside {

@@ -10,8 +10,8 @@ mod support;
 #[cfg(test)]
 mod tests;
 
-pub use constraint::{Constraint, Multipliers, RelativeInterior};
 pub use bound::bound_with;
+pub use constraint::{Constraint, Multipliers, RelativeInterior};
 pub use interior::{Interior, Reduced, interior, relative_interior};
 pub use project::{make_feasible, project};
 pub use support::{Gauge, Rows, Stop, Support, Workspace, support};

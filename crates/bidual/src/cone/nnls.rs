@@ -156,11 +156,7 @@ impl Nnls {
                 load(problem, k, 1.0, &mut self.row);
                 norm(&self.row)
             };
-            let price = if length > 0.0 {
-                problem.sign(k) / length
-            } else {
-                0.0
-            };
+            let price = if length > 0.0 { problem.sign(k) / length } else { 0.0 };
             // Rows too short or too long for their reciprocal constrain nothing here: h grows.
             let usable = price.is_finite() && price != 0.0;
             self.norms[k] = if usable { length } else { 0.0 };
@@ -289,8 +285,7 @@ impl Nnls {
         self.lambda.clear();
         let norms = &self.norms;
         let terms = self.mu.iter().zip(&self.passive);
-        self.lambda
-            .extend(terms.map(|(mu, &k)| mu / norms[k as usize]));
+        self.lambda.extend(terms.map(|(mu, &k)| mu / norms[k as usize]));
     }
 
     /// One step of iterative refinement of the multipliers; true if they changed.

@@ -15,8 +15,7 @@ pub fn project(rows: &Rows<'_>, bits: &[u64], c: &[f64], ws: &mut Workspace) -> 
     let length = norm(&ws.scaled);
     if length.is_finite() && length > 0.0 {
         let problem = weighted(rows, bits, 1.0);
-        ws.nnls
-            .solve(&problem, &ws.scaled, &[], 1e-12, |_, _| false);
+        ws.nnls.solve(&problem, &ws.scaled, &[], 1e-12, |_, _| false);
         if norm(&ws.nnls.p) > CANCELLED * length {
             return ws.nnls.p.iter().map(|v| v * scale).collect();
         }

@@ -30,12 +30,7 @@ impl<'a> Rows<'a> {
     pub fn new(n: usize, d: usize, columns: &'a [f64], rows: &'a [f64]) -> Option<Self> {
         let size = n.checked_mul(d)?;
         let fits = columns.len() == size && rows.len() == size && u32::try_from(n).is_ok();
-        fits.then_some(Self {
-            n,
-            d,
-            columns,
-            rows,
-        })
+        fits.then_some(Self { n, d, columns, rows })
     }
 
     /// Row k.
@@ -183,17 +178,7 @@ pub fn support(
         match *gauge {
             Gauge::Norm => {
                 let problem = weighted(rows, bits, 1.0);
-                attempt(
-                    &problem,
-                    rows,
-                    bits,
-                    c,
-                    gauge,
-                    target,
-                    start,
-                    ws,
-                    &mut result,
-                );
+                attempt(&problem, rows, bits, c, gauge, target, start, ws, &mut result);
             }
             Gauge::FreeBias { radius } => {
                 free_bias(rows, bits, c, radius, target, start, ws, &mut result);
@@ -205,14 +190,7 @@ pub fn support(
 }
 
 pub(super) fn weighted<'a>(rows: &Rows<'a>, bits: &'a [u64], last: f64) -> Problem<'a> {
-    Problem {
-        n: rows.n,
-        d: rows.d,
-        columns: rows.columns,
-        rows: rows.rows,
-        bits: Some(bits),
-        last,
-    }
+    Problem { n: rows.n, d: rows.d, columns: rows.columns, rows: rows.rows, bits: Some(bits), last }
 }
 
 /// Searches the weight M of the bias coordinate; each step is one warm-started NNLS.
@@ -232,11 +210,7 @@ fn free_bias(
     };
     // |b| never needs to exceed the longest row where both signs occur: no reason to weigh by more.
     let reach = (0..rows.n).fold(0.0_f64, |t, k| t.max(norm(&rows.row(k)[..inner])));
-    let natural = if reach > 0.0 {
-        reach.min(radius)
-    } else {
-        radius
-    };
+    let natural = if reach > 0.0 { reach.min(radius) } else { radius };
     let mut m = 1e4 * natural;
     let (mut low, mut high) = (None, None);
     let mut begin = std::mem::take(&mut ws.begin);

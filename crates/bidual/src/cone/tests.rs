@@ -53,13 +53,7 @@ impl Case {
             }
             bits[k / 64] |= u64::from(plus[k]) << (k % 64);
         }
-        Self {
-            n,
-            d,
-            rows,
-            columns,
-            bits,
-        }
+        Self { n, d, rows, columns, bits }
     }
 
     /// Signs of X u, zero margins drawn at random.
@@ -93,11 +87,7 @@ fn random_case(rng: &mut Random, bias: bool) -> Case {
     let d = 1 + rng.below(6) + usize::from(bias);
     let n = 1 + rng.below(40);
     let integer = rng.below(2) == 0;
-    let rank = if rng.below(4) == 0 {
-        1 + rng.below(d)
-    } else {
-        d
-    };
+    let rank = if rng.below(4) == 0 { 1 + rng.below(d) } else { d };
     let mut rows = vec![0.0; n * d];
     for k in 0..n {
         for j in 0..rank {
@@ -128,15 +118,8 @@ fn random_case(rng: &mut Random, bias: bool) -> Case {
             }
         }
     }
-    let u: Vec<f64> = (0..d)
-        .map(|_| {
-            if integer {
-                rng.below(3) as f64 - 1.0
-            } else {
-                rng.normal()
-            }
-        })
-        .collect();
+    let u: Vec<f64> =
+        (0..d).map(|_| if integer { rng.below(3) as f64 - 1.0 } else { rng.normal() }).collect();
     if rng.below(6) == 0 {
         let plus: Vec<bool> = (0..n).map(|_| rng.below(2) == 0).collect();
         Case::new(n, d, rows, &plus)
@@ -157,13 +140,8 @@ fn random_direction(rng: &mut Random, d: usize) -> Vec<f64> {
 fn reference(case: &Case, c: &[f64], gauge: &Gauge) -> (f64, Vec<f64>) {
     let (n, d) = (case.n, case.d);
     let inner = gauge.penalised(d);
-    let mut a: Vec<Vec<f64>> = (0..n)
-        .map(|k| {
-            (0..d)
-                .map(|j| -case.sign(k) * case.rows[k * d + j])
-                .collect()
-        })
-        .collect();
+    let mut a: Vec<Vec<f64>> =
+        (0..n).map(|k| (0..d).map(|j| -case.sign(k) * case.rows[k * d + j]).collect()).collect();
     let mut b = vec![0.0; n];
     if let Gauge::FreeBias { radius } = gauge {
         for s in [1.0, -1.0] {
@@ -223,10 +201,7 @@ fn examine(case: &Case, c: &[f64], gauge: &Gauge, rng: &mut Random, ws: &mut Wor
     let (truth, point) = reference(case, c, gauge);
     let size = dot(c, c).sqrt();
     assert!(found.upper >= truth - 1e-9, "{found:?} {truth}");
-    assert!(
-        found.upper <= truth * (1.0 + 1e-7) + 1e-9,
-        "{found:?} {truth} {gauge:?}"
-    );
+    assert!(found.upper <= truth * (1.0 + 1e-7) + 1e-9, "{found:?} {truth} {gauge:?}");
     assert!(found.lower <= found.upper && found.lower >= 0.0);
     assert!(
         found.upper - found.lower <= 1e-8 * found.upper + 1e-9 * size,
@@ -238,10 +213,7 @@ fn examine(case: &Case, c: &[f64], gauge: &Gauge, rng: &mut Random, ws: &mut Wor
     assert!(gauge_size(gauge, &u) <= 1.0 + 1e-14);
     assert!(lambda.iter().all(|&l| l >= 0.0));
     let again = bound_with(&rows, bits, c, gauge, &active, &lambda);
-    assert_eq!(
-        again, found.upper,
-        "the exposed multipliers prove the bound"
-    );
+    assert_eq!(again, found.upper, "the exposed multipliers prove the bound");
     for k in 0..case.n {
         let x = &case.rows[k * case.d..(k + 1) * case.d];
         let slack = 1e-8 * dot(x, x).sqrt() * dot(&u, &u).sqrt();
@@ -275,10 +247,7 @@ fn examine(case: &Case, c: &[f64], gauge: &Gauge, rng: &mut Random, ws: &mut Wor
     for start in starts {
         let warm = support(&rows, bits, c, gauge, none, &start, ws);
         let gap = (warm.upper - found.upper).abs();
-        assert!(
-            gap <= 2e-8 * found.upper + 1e-9 * size,
-            "{warm:?} {found:?}"
-        );
+        assert!(gap <= 2e-8 * found.upper + 1e-9 * size, "{warm:?} {found:?}");
         if *gauge == Gauge::Norm && start == active {
             assert!(warm.iterations <= 1, "{}", warm.iterations);
         }

@@ -150,10 +150,14 @@ impl<'a> Session<'a> {
         let gauge = self.program.regularizer.gauge();
         let sizes: Vec<f64> = self.blocks.iter().map(|b| gauge.value(&b.column())).collect();
         let largest = sizes.iter().copied().fold(0.0, f64::max);
+        // a column whose whole penalty is far below the gap cannot matter yet
+        let gap = (self.upper - self.lower).min(self.upper.abs());
+        let idle = 0.01 * gap / (self.program.lambda * sizes.len() as f64);
+        let least = idle.max(1e-7 * largest);
         let keep: Vec<bool> = sizes
             .iter()
             .zip(&self.names)
-            .map(|(s, c)| *s > 1e-7 * largest || self.returned.contains(c))
+            .map(|(s, c)| *s > least || self.returned.contains(c))
             .collect();
         if keep.iter().all(|k| *k) {
             return;
@@ -276,7 +280,7 @@ impl Solver for ColumnGeneration {
                 } else {
                     0.0
                 }),
-                distance: distance.clamp(1e-9 * session.upper.abs(), 0.1 * session.upper.abs()),
+                distance: distance.clamp(1e-4 * session.upper.abs(), 0.1 * session.upper.abs()),
                 max_iterations: 100,
             };
             let active = session.names.len();

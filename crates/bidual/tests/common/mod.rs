@@ -13,11 +13,7 @@ pub fn checked(x: &[f64], n: usize, d: usize) -> Cells {
         assert!((norm - 1.0).abs() < 1e-12);
         for i in 0..n {
             let value: f64 = (0..d).map(|k| x[i * d + k] * u[k]).sum();
-            assert_eq!(
-                cells.patterns.get(cell, i),
-                zero(i) || value > 0.0,
-                "row {i}"
-            );
+            assert_eq!(cells.patterns.get(cell, i), zero(i) || value > 0.0, "row {i}");
             assert!(zero(i) || value != 0.0);
         }
         if cell > 0 {
@@ -25,10 +21,7 @@ pub fn checked(x: &[f64], n: usize, d: usize) -> Cells {
         }
     }
     assert!(cells.patterns.len() as u128 <= cells.generic_bound);
-    assert_eq!(
-        cells.generic_bound,
-        generic_bound(cells.hyperplanes, cells.rank)
-    );
+    assert_eq!(cells.generic_bound, generic_bound(cells.hyperplanes, cells.rank));
     if cells.rank > 0 {
         let all = strings(&cells);
         for string in &all {
@@ -42,23 +35,18 @@ pub fn checked(x: &[f64], n: usize, d: usize) -> Cells {
 }
 
 pub fn strings(cells: &Cells) -> Vec<String> {
-    (0..cells.patterns.len())
-        .map(|cell| cells.patterns.bit_string(cell))
-        .collect()
+    (0..cells.patterns.len()).map(|cell| cells.patterns.bit_string(cell)).collect()
 }
 
 /// Fixed pseudo-random numbers, close to normal (a sum of twelve uniform).
 pub fn gaussian(count: usize, seed: u64) -> Vec<f64> {
     let mut state = seed.wrapping_mul(2).wrapping_add(0x9E37_79B9);
     let mut uniform = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 11) as f64 / (1_u64 << 53) as f64
     };
-    (0..count)
-        .map(|_| (0..12).map(|_| uniform()).sum::<f64>() - 6.0)
-        .collect()
+    (0..count).map(|_| (0..12).map(|_| uniform()).sum::<f64>() - 6.0).collect()
 }
 
 /// The number of distinct hyperplanes, the rank and the number of cells.

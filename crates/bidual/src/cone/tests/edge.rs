@@ -116,11 +116,7 @@ fn flat_cones() {
         let turn: Vec<f64> = (0..d * d)
             .map(|i| {
                 let unit = f64::from(u8::from(i % (d + 1) == 0));
-                if trial % 2 == 0 {
-                    unit
-                } else {
-                    unit + 0.3 * rng.normal()
-                }
+                if trial % 2 == 0 { unit } else { unit + 0.3 * rng.normal() }
             })
             .collect();
         let mut local: Vec<Vec<f64>> = Vec::new();
@@ -159,14 +155,8 @@ fn flat_cones() {
         let case = Case::new(n, d, rows, &vec![true; n]);
         let (r, bits) = (case.rows(), &case.bits);
         let found = relative_interior(&r, bits, &mut ws);
-        assert_eq!(
-            (found.r, &found.equalities),
-            (span, &expected),
-            "trial {trial}"
-        );
-        let flat = Interior::Flat {
-            equalities: expected.clone(),
-        };
+        assert_eq!((found.r, &found.equalities), (span, &expected), "trial {trial}");
+        let flat = Interior::Flat { equalities: expected.clone() };
         assert_eq!(interior(&r, bits, &mut ws), flat);
         assert_eq!(found.basis.len(), d * span);
         for (i, a) in found.basis.chunks_exact(d).enumerate() {
@@ -200,19 +190,8 @@ fn thin_cones() {
         };
         assert!((0..3).all(|k| case.margin(k, &u) > 0.0));
         let c = [1.0, 0.5, 0.0];
-        let bound = support(
-            &case.rows(),
-            &case.bits,
-            &c,
-            &Gauge::Norm,
-            NONE,
-            &[],
-            &mut ws,
-        );
-        assert!(
-            bound.upper - bound.lower <= 1e-6 * bound.upper,
-            "{width} {bound:?}"
-        );
+        let bound = support(&case.rows(), &case.bits, &c, &Gauge::Norm, NONE, &[], &mut ws);
+        assert!(bound.upper - bound.lower <= 1e-6 * bound.upper, "{width} {bound:?}");
     }
     let rows = vec![1e-13, 1.0, 1e-13, -1.0];
     let case = Case::new(2, 2, rows, &[true; 2]);
@@ -236,25 +215,9 @@ fn extremes() {
         let found = support(&none.rows(), &none.bits, &[], &gauge, NONE, &[], &mut ws);
         assert_eq!((found.upper, found.lower), (0.0, 0.0));
         let zero = Case::new(4, 2, vec![0.0; 8], &[true, false, true, false]);
-        let found = support(
-            &zero.rows(),
-            &zero.bits,
-            &[3.0, 4.0],
-            &gauge,
-            NONE,
-            &[1],
-            &mut ws,
-        );
+        let found = support(&zero.rows(), &zero.bits, &[3.0, 4.0], &gauge, NONE, &[1], &mut ws);
         assert!((found.upper - truth).abs() < 1e-13);
-        let found = support(
-            &zero.rows(),
-            &zero.bits,
-            &[0.0, 0.0],
-            &gauge,
-            NONE,
-            &[],
-            &mut ws,
-        );
+        let found = support(&zero.rows(), &zero.bits, &[0.0, 0.0], &gauge, NONE, &[], &mut ws);
         assert_eq!((found.upper, found.stop), (0.0, Stop::Optimal));
         for bad in [f64::NAN, f64::INFINITY] {
             let c = [bad, 1.0];
@@ -262,49 +225,22 @@ fn extremes() {
             assert_eq!((found.upper, found.stop), (f64::INFINITY, Stop::Limit));
             assert_eq!(project(&zero.rows(), &zero.bits, &c, &mut ws), [0.0, 0.0]);
             let case = Case::new(3, 2, vec![1.0, bad, -1.0, 0.5, bad, bad], &[true; 3]);
-            let found = support(
-                &case.rows(),
-                &case.bits,
-                &[1.0, 2.0],
-                &gauge,
-                0.1,
-                &[0],
-                &mut ws,
-            );
+            let found = support(&case.rows(), &case.bits, &[1.0, 2.0], &gauge, 0.1, &[0], &mut ws);
             assert!(!found.upper.is_nan());
             relative_interior(&case.rows(), &case.bits, &mut ws);
         }
     }
     let zero = Case::new(4, 2, vec![0.0; 8], &[true, false, true, false]);
-    assert_eq!(
-        interior(&zero.rows(), &zero.bits, &mut ws),
-        Interior::Open(vec![1.0, 0.0])
-    );
+    assert_eq!(interior(&zero.rows(), &zero.bits, &mut ws), Interior::Open(vec![1.0, 0.0]));
     for radius in [-1.0, f64::NAN, f64::INFINITY] {
         let gauge = Gauge::FreeBias { radius };
-        let found = support(
-            &zero.rows(),
-            &zero.bits,
-            &[1.0, 1.0],
-            &gauge,
-            0.0,
-            &[],
-            &mut ws,
-        );
+        let found = support(&zero.rows(), &zero.bits, &[1.0, 1.0], &gauge, 0.0, &[], &mut ws);
         assert_eq!(found.upper, f64::INFINITY);
     }
     // Radius 0: the bias is fixed at 0.
     let case = Case::new(2, 3, vec![1.0, 0.0, 1.0, 0.0, 1.0, 1.0], &[true, false]);
     let gauge = Gauge::FreeBias { radius: 0.0 };
-    let found = support(
-        &case.rows(),
-        &case.bits,
-        &[1.0, 1.0, 9.0],
-        &gauge,
-        NONE,
-        &[],
-        &mut ws,
-    );
+    let found = support(&case.rows(), &case.bits, &[1.0, 1.0, 9.0], &gauge, NONE, &[], &mut ws);
     assert!((found.upper - 1.0).abs() < 1e-14 && (found.lower - 1.0).abs() < 1e-14);
 }
 
@@ -312,11 +248,8 @@ fn extremes() {
 fn numbers(text: &str, key: &str, count: usize) -> Vec<f64> {
     let (_, tail) = text.split_once(&format!("\"{key}\":")).unwrap();
     let words = tail.split(|ch: char| " [],\n}".contains(ch));
-    let values: Vec<f64> = words
-        .filter(|w| !w.is_empty())
-        .take(count)
-        .map(|w| w.parse().unwrap())
-        .collect();
+    let values: Vec<f64> =
+        words.filter(|w| !w.is_empty()).take(count).map(|w| w.parse().unwrap()).collect();
     values
 }
 

@@ -87,6 +87,7 @@ fn unit_rows(rows: &Mat, witness: &[f64]) -> Mat {
 
 /// Variables of one block: primal (t, v) with (t, u) strictly inside the norm
 /// cone, slacks s > 0 with A v = s once the start has been forgotten; dual (z, y).
+#[derive(Clone)]
 pub(super) struct State {
     pub t: f64,
     pub v: Vec<f64>,
@@ -223,7 +224,15 @@ impl State {
 
     /// Squared size of the residuals of the optimality conditions, in units of
     /// λ (dual), `size` (slacks) and their product (complementarity at μ); c = (Φᵀν)_g.
-    pub(super) fn merit(&self, b: &Block, gauge: &Gauge, lambda: f64, size: f64, mu: f64, c: &[f64]) -> f64 {
+    pub(super) fn merit(
+        &self,
+        b: &Block,
+        gauge: &Gauge,
+        lambda: f64,
+        size: f64,
+        mu: f64,
+        c: &[f64],
+    ) -> f64 {
         let k = self.penalised(gauge);
         let mut g = vec![0.0; self.v.len()];
         transpose_times(&b.rows, &self.y, &mut g);
@@ -237,7 +246,8 @@ impl State {
         if let (Some(r), Some(radius)) = (self.bound_slacks(gauge), gauge.bias_radius()) {
             gt -= radius * (self.bounds[0] + self.bounds[1]);
             g[k] += self.bounds[1] - self.bounds[0];
-            central += (r[0] * self.bounds[0] - aim).powi(2) + (r[1] * self.bounds[1] - aim).powi(2);
+            central +=
+                (r[0] * self.bounds[0] - aim).powi(2) + (r[1] * self.bounds[1] - aim).powi(2);
         }
         (dot(&g, &g) + gt * gt) / (lambda * lambda)
             + dot(&self.residual, &self.residual) / (size * size)
@@ -334,7 +344,15 @@ impl Direction {
 
     /// Right-hand side of the Newton system for barrier parameter μ, with the
     /// second-order correction in force; c = (Φᵀν)_g.
-    pub(super) fn aim(&mut self, s: &State, b: &Block, gauge: &Gauge, lambda: f64, mu: f64, c: &[f64]) -> Vec<f64> {
+    pub(super) fn aim(
+        &mut self,
+        s: &State,
+        b: &Block,
+        gauge: &Gauge,
+        lambda: f64,
+        mu: f64,
+        c: &[f64],
+    ) -> Vec<f64> {
         let r = s.v.len();
         let k = s.penalised(gauge);
         let det = s.det(k);
@@ -442,4 +460,3 @@ fn cone_step(x0: f64, x: &[f64], dx0: f64, dx: &[f64], keep: f64) -> f64 {
 fn orthant_step(x: &[f64], dx: &[f64], keep: f64) -> f64 {
     x.iter().zip(dx).fold(1.0, |a: f64, (x, d)| if *d < 0.0 { a.min(-keep * x / d) } else { a })
 }
-

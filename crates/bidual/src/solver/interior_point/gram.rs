@@ -60,4 +60,3 @@ fn weighted_gram(phi: &Mat, h: &[f64], intercept: bool) -> Mat {
     }
     gram
 }
-

@@ -130,10 +130,11 @@ pub(super) fn solve_blocks(
     // generous: a start with too small a μ for its residuals creeps along the boundary
     let mut mu = (30.0 * target.distance / count).max(f64::MIN_POSITIVE);
     let size = target.distance / (lambda * blocks.len() as f64);
-    let mut states: Vec<State> = blocks.iter().map(|b| State::new(b, gauge, lambda, mu, size)).collect();
+    let mut states: Vec<State> =
+        blocks.iter().map(|b| State::new(b, gauge, lambda, mu, size)).collect();
     let mut best =
         Master { f: vec![], upper: f64::INFINITY, status: Status::IterationLimit, iterations: 0 };
-    let (mut lower, mut short_steps) = (f64::NEG_INFINITY, 0);
+    let (mut lower, mut short_steps, mut damping) = (f64::NEG_INFINITY, 0, 0.0f64);
     let mut hessian = vec![0.0; loss.samples()];
     at.update(&states);
     for iteration in 0..=target.max_iterations {
@@ -169,6 +170,9 @@ pub(super) fn solve_blocks(
         }
 
         loss.hessian_diagonal_into(&at.f, &mut hessian);
+        for (h, w) in hessian.iter_mut().zip(loss.weights()) {
+            *h = h.max(damping * loss.curvature_bound() * w);
+        }
         let gram = cache.get(&at.phi, &hessian, intercept);
         let Some(mut newton) = Newton::new(&at, &states, blocks, gram, gauge) else {
             best.status = Status::Stalled;
@@ -189,25 +193,34 @@ pub(super) fn solve_blocks(
         let directions = &newton.directions;
         let mut alpha = newton.limit(&states, gauge, 0.99);
         let merit = |at: &Iterate, states: &[State], blocks: &[Block]| -> f64 {
-            let one = |(g, (s, b)): (usize, (&State, &Block))| s.merit(b, gauge, lambda, size, mu, at.part(g));
+            let one = |(g, (s, b)): (usize, (&State, &Block))| {
+                s.merit(b, gauge, lambda, size, mu, at.part(g))
+            };
             states.iter().zip(blocks).enumerate().map(one).sum::<f64>().sqrt()
         };
         let before = merit(&at, &states, blocks);
-        for attempt in 0..12 {
+        let saved = states.clone();
+        let accepted = (0..12).any(|attempt| {
+            if attempt > 0 {
+                alpha *= 0.5;
+                states.clone_from(&saved);
+            }
             for ((s, d), b) in states.iter_mut().zip(directions).zip(&*blocks) {
                 s.advance(d, alpha);
                 s.refresh(b);
             }
             at.update(&states);
-            let after = merit(&at, &states, blocks);
-            if after <= (1.0 - 0.01 * alpha) * before || attempt == 11 || alpha < 1e-8 {
-                break;
-            }
-            for (s, d) in states.iter_mut().zip(directions) {
-                s.advance(d, -alpha);
-            }
-            alpha *= 0.5;
+            merit(&at, &states, blocks) <= (1.0 - 0.01 * alpha) * before
+        });
+        if !accepted && damping < 1.0 {
+            // the quadratic model of the loss is too flat here (Huber and squared
+            // hinge have regions without curvature): once more with some of the bound
+            states = saved;
+            at.update(&states);
+            damping = (10.0 * damping).clamp(1e-3, 1.0);
+            continue;
         }
+        damping *= 0.1;
         short_steps = if alpha < 1e-3 { short_steps + 1 } else { 0 };
     }
     best
@@ -221,7 +234,13 @@ struct Newton {
 
 impl Newton {
     /// None if the system cannot be factored.
-    fn new(at: &Iterate, states: &[State], blocks: &[Block], gram: &Mat, gauge: &Gauge) -> Option<Self> {
+    fn new(
+        at: &Iterate,
+        states: &[State],
+        blocks: &[Block],
+        gram: &Mat,
+        gauge: &Gauge,
+    ) -> Option<Self> {
         let mut system = gram.clone();
         let parts: Vec<_> =
             states.par_iter().zip(blocks).map(|(s, b)| Direction::start(s, b, gauge)).collect();
@@ -238,7 +257,15 @@ impl Newton {
     }
 
     /// Directions towards the central point μ; false if they are not finite.
-    fn aim(&mut self, at: &Iterate, states: &[State], blocks: &[Block], gauge: &Gauge, lambda: f64, mu: f64) -> bool {
+    fn aim(
+        &mut self,
+        at: &Iterate,
+        states: &[State],
+        blocks: &[Block],
+        gauge: &Gauge,
+        lambda: f64,
+        mu: f64,
+    ) -> bool {
         let mut rhs = vec![0.0; at.c.len()];
         for (g, d) in self.directions.iter_mut().enumerate() {
             let right = d.aim(&states[g], &blocks[g], gauge, lambda, mu, at.part(g));
