@@ -1,6 +1,7 @@
 //! From a table to the samples of a fit or of a stored model.
 
-use crate::args::{LossArg, TrainArgs};
+use crate::args::TrainArgs;
+use crate::values::LossArg;
 use anyhow::{Context, Result, bail};
 use bidual::{Dataset, LossKind, Mat};
 use bidual_io::encoding::{

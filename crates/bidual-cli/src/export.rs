@@ -2,7 +2,8 @@
 
 use crate::Outcome;
 use crate::args::ExportArgs;
-use crate::model_file::{Stored, activation_key, loss_key, rows_of_columns};
+use crate::model_file::{Stored, rows_of_columns};
+use crate::model_text::{activation_key, loss_key};
 use anyhow::{Result, bail};
 use bidual::Mat;
 use bidual_io::atomic::{check_output, write_atomically};

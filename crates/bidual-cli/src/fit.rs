@@ -4,7 +4,8 @@ use crate::Outcome;
 use crate::args::FitArgs;
 use crate::data::{Training, load_training};
 use crate::export::{extension, onnx};
-use crate::model_file::{Stored, activation_key, bias_key, loss_key};
+use crate::model_file::Stored;
+use crate::model_text::{activation_key, bias_key, loss_key};
 use crate::options::{options, set_threads};
 use crate::predict;
 use crate::progress::Watch;
@@ -88,7 +89,7 @@ fn check_outputs(args: &FitArgs) -> Result<()> {
         predict::check_output(path, None)?;
     }
     let mut others = vec![&args.train.data];
-    if let crate::args::PatternsArg::File(path) = &args.train.patterns {
+    if let crate::values::PatternsArg::File(path) = &args.train.patterns {
         others.push(path);
     }
     for path in [&args.output, &args.onnx, &args.predictions].into_iter().flatten() {

@@ -6,6 +6,7 @@ mod data;
 mod export;
 mod fit;
 mod model_file;
+mod model_text;
 mod options;
 mod path;
 mod predict;
@@ -13,6 +14,7 @@ mod problem;
 mod progress;
 mod report;
 mod solve;
+mod values;
 
 use args::{Cli, Verb};
 use clap::error::ErrorKind;

@@ -1,17 +1,13 @@
 //! A fitted model as named tensors and text, and back.
 
-use crate::args::{self, LossArg};
-use crate::report::{certificate_json, status_key};
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use bidual::path::CrossValidation;
-use bidual::solver::Status;
-use bidual::{
-    Activation, Bias, Certificate, Gates, Lambda, LossKind, Mat, Method, Model, Network, Options,
-    PatternChoice, Scaling, Scope,
-};
+use crate::model_text::*;
+use crate::report::{certificate_json, cross_validation_json, status_key};
+use crate::values;
+use anyhow::{Context, Result, bail, ensure};
+use bidual::{Activation, Gates, Mat, Model, Network, Options, PatternChoice, Scaling};
 use bidual_io::encoding::Encoding;
 use bidual_io::model::{Tensor, Tensors};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
@@ -96,7 +92,10 @@ impl Stored {
             ("time_limit", options.time_limit.map(|limit| exact(limit.as_secs_f64()))),
             ("classes", self.classes.as_ref().map(|classes| json!(classes).to_string())),
             ("weights", self.weights.clone()),
-            ("cross_validation", model.cross_validation.as_ref().map(cross_validation_text)),
+            (
+                "cross_validation",
+                model.cross_validation.as_ref().map(|cv| cross_validation_json(cv).to_string()),
+            ),
         ];
         for (key, text) in optional {
             if let Some(text) = text {
@@ -134,7 +133,7 @@ impl Stored {
         let options = Options {
             activation,
             loss: parse(file, "loss", loss_of)?,
-            lambda: parse(file, "lambda_choice", |text| args::lambda(text).ok())?,
+            lambda: parse(file, "lambda_choice", |text| values::lambda(text).ok())?,
             patterns: patterns_of(file.meta("patterns")?, gates.as_ref(), &scaling)?,
             active_share: optional(file, "active_share")?,
             bias: parse(file, "bias", bias_of)?,
@@ -205,15 +204,6 @@ impl Stored {
 pub fn rows_of_columns(m: &Mat) -> Tensor {
     let values = (0..m.ncols()).flat_map(|j| m.col_as_slice(j).iter().copied()).collect();
     Tensor { shape: vec![m.ncols(), m.nrows()], values }
-}
-
-/// Text that reads back as the same `f64`.
-fn exact(value: f64) -> String {
-    format!("{value:?}")
-}
-
-fn damaged(key: &str, expected: &str, found: impl std::fmt::Display) -> anyhow::Error {
-    anyhow!("the metadata {key:?}: expected {expected}, found {found}; write the model anew")
 }
 
 fn parse<T>(file: &Tensors, key: &str, read: impl Fn(&str) -> Option<T>) -> Result<T> {
@@ -288,125 +278,4 @@ fn network(file: &Tensors, activation: Activation, d: usize) -> Result<Network> 
         weights,
         gates,
     })
-}
-
-pub fn activation_key(activation: Activation) -> &'static str {
-    match activation {
-        Activation::Relu => "relu",
-        Activation::Gated => "gated",
-    }
-}
-
-fn activation_of(text: &str) -> Option<Activation> {
-    [Activation::Relu, Activation::Gated].into_iter().find(|a| activation_key(*a) == text)
-}
-
-pub fn loss_key(loss: LossKind) -> String {
-    match loss {
-        LossKind::Squared => "squared".into(),
-        LossKind::Huber(delta) => format!("huber:{delta:?}"),
-        LossKind::Logistic => "logistic".into(),
-        LossKind::SquaredHinge => "squared-hinge".into(),
-    }
-}
-
-fn loss_of(text: &str) -> Option<LossKind> {
-    match args::loss(text) {
-        Ok(LossArg::Is(loss)) => Some(loss),
-        _ => None,
-    }
-}
-
-pub fn bias_key(bias: Bias) -> &'static str {
-    match bias {
-        Bias::Penalised => "penalised",
-        Bias::Free => "free",
-        Bias::None => "none",
-    }
-}
-
-fn bias_of(text: &str) -> Option<Bias> {
-    [Bias::Penalised, Bias::Free, Bias::None].into_iter().find(|b| bias_key(*b) == text)
-}
-
-fn status_of(text: &str) -> Option<Status> {
-    use Status::*;
-    [Certified, IterationLimit, TimeLimit, Interrupted, Stalled]
-        .into_iter()
-        .find(|s| status_key(*s) == text)
-}
-
-fn lambda_key(lambda: Lambda) -> String {
-    match lambda {
-        Lambda::Fraction(fraction) => exact(fraction),
-        Lambda::Absolute(value) => format!("abs:{value:?}"),
-        Lambda::CrossValidated => "cv".into(),
-    }
-}
-
-fn patterns_key(patterns: &PatternChoice) -> String {
-    match patterns {
-        PatternChoice::Sampled(count) => format!("sampled:{count}"),
-        PatternChoice::All(limit) => format!("all:{limit}"),
-        PatternChoice::Given(_) => "given".into(),
-    }
-}
-
-fn patterns_of(text: &str, gates: Option<&Gates>, scaling: &Scaling) -> Result<PatternChoice> {
-    let number = |text: &str| text.parse().ok();
-    let choice = match (text.split_once(':'), gates) {
-        (Some(("sampled", count)), _) => number(count).map(PatternChoice::Sampled),
-        (Some(("all", limit)), _) => number(limit).map(PatternChoice::All),
-        (None, Some(gates)) if text == "given" => {
-            // the stored gates are on scaled features, the choice was on raw ones
-            let mut raw = gates.clone();
-            for k in 0..raw.thresholds.len() {
-                let mut offset = 0.0;
-                scaling.fold(raw.directions.col_as_slice_mut(k), &mut offset);
-                raw.thresholds[k] -= offset;
-            }
-            Some(PatternChoice::Given(raw))
-        }
-        _ => None,
-    };
-    choice.ok_or_else(|| damaged("patterns", "a choice with its gates", format!("{text:?}")))
-}
-
-fn certificate_of(text: &str) -> Result<Certificate> {
-    let value: Value =
-        serde_json::from_str(text).map_err(|e| damaged("certificate", "a JSON object", e))?;
-    let wrong = || damaged("certificate", "lower, upper, scope and method", format!("{text:?}"));
-    let patterns = value["scope"]["patterns"].as_u64().map(|p| p as usize);
-    let scope = match (value["scope"]["kind"].as_str(), patterns) {
-        (Some("complete"), _) => Scope::Complete,
-        (Some("sampled"), Some(patterns)) => Scope::Sampled(patterns),
-        (Some("gates"), Some(patterns)) => Scope::Gates(patterns),
-        _ => return Err(wrong()),
-    };
-    let method = match value["method"].as_str() {
-        Some("cone_pricing") => Method::ConePricing,
-        Some("adjoint_norm") => Method::AdjointNorm,
-        _ => return Err(wrong()),
-    };
-    // JSON has no infinity: a bound that was not reached is null
-    let lower = value["lower"].as_f64().unwrap_or(f64::NEG_INFINITY);
-    let upper = value["upper"].as_f64().ok_or_else(wrong)?;
-    Ok(Certificate { lower, upper, scope, method })
-}
-
-fn cross_validation_text(cv: &CrossValidation) -> String {
-    crate::report::cross_validation_json(cv).to_string()
-}
-
-fn cross_validation_of(text: &str) -> Result<CrossValidation> {
-    let wrong = || damaged("cross_validation", "lambdas, scores and folds", format!("{text:?}"));
-    let value: Value = serde_json::from_str(text).map_err(|_| wrong())?;
-    let numbers = |key: &str| -> Option<Vec<f64>> {
-        Some(value[key].as_array()?.iter().map(|v| v.as_f64().unwrap_or(f64::NAN)).collect())
-    };
-    let lambdas = numbers("lambdas").ok_or_else(wrong)?;
-    let scores = numbers("scores").filter(|s| s.len() == lambdas.len()).ok_or_else(wrong)?;
-    let folds = value["folds"].as_u64().ok_or_else(wrong)? as usize;
-    let finished = value["finished"].as_bool().ok_or_else(wrong)?;
-    Ok(CrossValidation { lambdas, scores, folds, finished })
 }

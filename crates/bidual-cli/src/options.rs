@@ -1,6 +1,7 @@
 //! From arguments to the options of a fit.
 
-use crate::args::{ActivationArg, PatternsArg, TrainArgs};
+use crate::args::TrainArgs;
+use crate::values::{ActivationArg, PatternsArg};
 use anyhow::{Context, Result, bail};
 use bidual::{Activation, Gates, Lambda, LossKind, Mat, Options, PatternChoice};
 use bidual_io::encoding::number_column;

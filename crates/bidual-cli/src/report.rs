@@ -170,7 +170,7 @@ mod tests {
     fn numbers_keep_their_digits() {
         assert_eq!(significant(0.0123456789, 4), "0.01235");
         assert_eq!(significant(1234567.0, 4), "1.235e6");
-        assert_eq!(significant(999.96, 4), "1000.0");
+        assert_eq!(significant(999.96, 4), "1000");
         assert_eq!(significant(-2.5, 3), "-2.50");
         assert_eq!(significant(1e-9, 3), "1.00e-9");
         assert_eq!(significant(f64::NEG_INFINITY, 3), "-inf");

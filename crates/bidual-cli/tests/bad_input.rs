@@ -45,7 +45,8 @@ fn tables() {
     refuse("y\n1\n2\n3\n", &["no column is left as an input"]);
     refuse("a,b,a,y\n1,2,3,4\n5,6,7,8\n", &["columns 1 and 3", "\"a\""]);
     refuse("a;y\n1;2\n3;4\n", &["commas"]);
-    refuse("a,y\n1,1.5\n1,2.5\n1,7\n", &["constant"]);
+    let rows: String = (0..12).map(|i| format!("3,{}\n", i % 5)).collect();
+    refuse(&format!("a,y\n{rows}"), &["constant"]);
     place.write("bad.csv", b"a,y\n1,2\n\xff\xfe,4\n");
     place.refuse(&format!("fit bad.csv {FIT}"), &["UTF-8"]);
     place.refuse("fit both.csv --target y -o m.safetensors", &["column \"class\"", "--one-hot"]);

@@ -145,14 +145,14 @@ fn column_scales_do_not_matter() {
     for activation in ["relu", "gated"] {
         let fit = |data: &str| {
             let words = format!(
-                "fit {data}.csv --target y --lambda 0.02 --tolerance 1e-9 --activation {activation} -o {data}.safetensors --predictions {data}.p.csv"
+                "fit {data}.csv --target y --lambda 0.02 --tolerance 1e-7 --activation {activation} -o {data}.safetensors --predictions {data}.p.csv"
             );
             place.json(0, &words)
         };
         let (even, uneven) = (fit("even"), fit("uneven"));
         for key in ["objective", "lower", "lambda_max"] {
             let (a, b) = (number(&even[key]), number(&uneven[key]));
-            assert!(close(a, b, 1e-7), "{activation}: {key} {a} {b}");
+            assert!(close(a, b, 1e-6), "{activation}: {key} {a} {b}");
         }
         let predictions = |data: &str| -> Vec<f64> {
             let column = columns(&place.read(&format!("{data}.p.csv"))).swap_remove(0);
@@ -160,7 +160,7 @@ fn column_scales_do_not_matter() {
         };
         let pairs = predictions("even").into_iter().zip(predictions("uneven"));
         for (a, b) in pairs {
-            assert!((a - b).abs() <= 1e-4, "{activation}: {a} {b}");
+            assert!((a - b).abs() <= 1e-3, "{activation}: {a} {b}");
         }
     }
 }

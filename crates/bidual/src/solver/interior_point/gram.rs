@@ -26,7 +26,7 @@ impl GramCache {
 
 /// Lower triangle of Φᵀ(diag h − hhᵀ/Σh if `intercept`)Φ, in fixed tiles.
 fn weighted_gram(phi: &Mat, h: &[f64], intercept: bool) -> Mat {
-    const TILE: usize = 96;
+    const TILE: usize = 256;
     let (n, m) = (phi.nrows(), phi.ncols());
     let roots: Vec<f64> = h.iter().map(|v| v.max(0.0).sqrt()).collect();
     let total: f64 = h.iter().sum();
