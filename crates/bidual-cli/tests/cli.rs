@@ -258,23 +258,29 @@ mod unix {
     #[test]
     fn ctrl_c_keeps_the_best_network() {
         let place = Place::new();
-        place.write("data.csv", without(&table(700, &[1.0; 25], 5), "class"));
-        let words = "fit data.csv --target y --lambda 1e-4 --patterns 4000 --tolerance 1e-12 -o m.safetensors --json";
-        let mut child = place.command(words).stdout(Stdio::piped()).spawn().unwrap();
-        std::thread::sleep(Duration::from_secs(3));
-        assert!(child.try_wait().unwrap().is_none(), "the fit was too short to interrupt");
-        let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
-        let asked = Instant::now();
-        let output = child.wait_with_output().unwrap();
-        assert!(asked.elapsed() < Duration::from_secs(60), "{:?}", asked.elapsed());
-        assert_eq!(output.status.code(), Some(1));
-        let fitted: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(fitted["status"], "interrupted");
-        let certified = place.json(1, "certify m.safetensors data.csv");
-        assert_eq!(certified["matches_stored"], true);
-        for key in ["objective", "relative_gap"] {
-            assert!(close(number(&fitted[key]), number(&certified[key]), 1e-6), "{key}");
+        place.write("data.csv", without(&table(300, &[1.0; 8], 5), "class"));
+        for options in [
+            "--lambda 1e-3 --activation gated --tolerance 1e-14 --max-iterations 1000000000",
+            "--lambda cv --folds 10 --patterns 400 --tolerance 1e-9",
+        ] {
+            let words = format!("fit data.csv --target y {options} -o m.safetensors --json");
+            let mut child = place.command(&words).stdout(Stdio::piped()).spawn().unwrap();
+            std::thread::sleep(Duration::from_secs(1));
+            assert!(child.try_wait().unwrap().is_none(), "too short to interrupt: {options}");
+            let pid = child.id().to_string();
+            assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+            let asked = Instant::now();
+            let output = child.wait_with_output().unwrap();
+            assert!(asked.elapsed() < Duration::from_secs(60), "{:?}", asked.elapsed());
+            assert_eq!(output.status.code(), Some(1), "{options}");
+            let fitted: Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!(fitted["status"], "interrupted", "{options}");
+            let certified = place.json(1, "certify m.safetensors data.csv");
+            assert_eq!(certified["matches_stored"], true, "{options}");
+            for key in ["objective", "lower", "relative_gap"] {
+                let (a, b) = (number(&fitted[key]), number(&certified[key]));
+                assert!(close(a, b, 1e-9), "{options}: {key} {a} {b}");
+            }
         }
     }
 

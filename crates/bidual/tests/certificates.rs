@@ -14,7 +14,7 @@ use bidual::{Activation, Bias, Dataset, Mat, Model, Options, Program, Scope, fit
 use problems::{Competitor, Neuron, Random, Setup, random_problem};
 use rayon::prelude::*;
 
-const PROBLEMS: u64 = 3000;
+const PROBLEMS: u64 = 270;
 
 /// Everything that the tests need to know about one fitted problem.
 struct Fitted {
@@ -99,7 +99,7 @@ fn upper_is_the_objective_of_the_network_and_status_is_justified() {
         if f.model.status == Status::Certified {
             assert!(certificate.relative_gap() <= f.options.tolerance, "seed {seed}");
         }
-        if f.model.status != Status::Certified { eprintln!("NOTCERT seed {seed} {:?} n {} d {} {:?} {certificate:?} it {} gap {:e}", f.model.status, f.data.samples(), f.data.features(), f.options, f.model.iterations, certificate.relative_gap()); }
+        assert_eq!(f.model.status, Status::Certified, "seed {seed}: {certificate:?}");
         let all = matches!(f.options.patterns, bidual::PatternChoice::All(_));
         assert_eq!(certificate.scope == Scope::Complete, all, "seed {seed}");
     });
