@@ -24,10 +24,7 @@ pub fn check_output(path: &Path) -> Result<(), Error> {
     if directory.is_dir() {
         Ok(())
     } else {
-        Err(Error::Directory {
-            file,
-            directory: directory.display().to_string(),
-        })
+        Err(Error::Directory { file, directory: directory.display().to_string() })
     }
 }
 
@@ -43,10 +40,7 @@ pub fn write_atomically(
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), Error> {
     check_output(path)?;
-    let failed = |cause| Error::Write {
-        file: path.display().to_string(),
-        cause,
-    };
+    let failed = |cause| Error::Write { file: path.display().to_string(), cause };
     match fs::metadata(path) {
         // A rename would replace /dev/stdout and its like by a file.
         Ok(found) if !found.is_file() => {

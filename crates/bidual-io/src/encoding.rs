@@ -78,9 +78,9 @@ impl Encoding {
             }
             let kind = match column {
                 Column::Number(_) => InputKind::Number,
-                Column::Text(cells) if one_hot => InputKind::OneHot {
-                    categories: categories(table, name, cells)?,
-                },
+                Column::Text(cells) if one_hot => {
+                    InputKind::OneHot { categories: categories(table, name, cells)? }
+                }
                 Column::Text(cells) => {
                     return Err(table.first_not_number(
                         name,
@@ -122,17 +122,12 @@ impl Encoding {
         self.check_not_empty(table)?;
         let names = self.feature_names();
         let (rows, columns) = (table.rows, names.len());
-        let too_large = || Error::TooLarge {
-            file: table.source.clone(),
-            rows,
-            columns,
-        };
+        let too_large = || Error::TooLarge { file: table.source.clone(), rows, columns };
         let count = rows.checked_mul(columns).ok_or_else(too_large)?;
         let mut values: Vec<f64> = Vec::new();
         values.try_reserve_exact(count).map_err(|_| too_large())?;
-        let by_name: HashMap<&str, &Column> = (table.names.iter().map(String::as_str))
-            .zip(&table.columns)
-            .collect();
+        let by_name: HashMap<&str, &Column> =
+            (table.names.iter().map(String::as_str)).zip(&table.columns).collect();
         for Input { name, kind } in &self.inputs {
             let column = match by_name.get(name.as_str()) {
                 Some(column) => column,
@@ -148,12 +143,7 @@ impl Encoding {
                 }
             }
         }
-        Ok(Features {
-            names,
-            rows,
-            columns,
-            values,
-        })
+        Ok(Features { names, rows, columns, values })
     }
 
     fn check_not_empty(&self, table: &Table) -> Result<(), Error> {
@@ -162,9 +152,7 @@ impl Encoding {
             InputKind::OneHot { categories } => categories.is_empty(),
         };
         if self.inputs.iter().all(empty) {
-            return Err(Error::NoFeatures {
-                file: table.source.clone(),
-            });
+            return Err(Error::NoFeatures { file: table.source.clone() });
         }
         Ok(())
     }

@@ -32,10 +32,7 @@ impl fmt::Display for Place {
 #[allow(missing_docs)] // the messages say what each variant and field means
 pub enum Error {
     // Files.
-    #[error(
-        "{file}: cannot be read: {}; check the path and its permissions",
-        one_line(cause)
-    )]
+    #[error("{file}: cannot be read: {}; check the path and its permissions", one_line(cause))]
     Read { file: String, cause: io::Error },
     #[error(
         "{file}: cannot be written: {}; check the path, its permissions and the free space",
@@ -54,10 +51,7 @@ pub enum Error {
         extension_text(found)
     )]
     InputFormat { file: String, found: String },
-    #[error(
-        "{file}: {} is not an output format; use .csv or .npy",
-        extension_text(found)
-    )]
+    #[error("{file}: {} is not an output format; use .csv or .npy", extension_text(found))]
     OutputFormat { file: String, found: String },
     #[error(
         "{file}: this build does not read Parquet; convert the file to .csv, or build with the feature `parquet`"
@@ -67,19 +61,11 @@ pub enum Error {
         "{file}: not a readable {format} file: {}; check that the file is complete and of this format, or write it anew",
         one_line(reason)
     )]
-    Damaged {
-        file: String,
-        format: &'static str,
-        reason: String,
-    },
+    Damaged { file: String, format: &'static str, reason: String },
     #[error(
         "{file}: the table has {rows} rows and {columns} columns, which do not fit in memory; use fewer rows or columns"
     )]
-    TooLarge {
-        file: String,
-        rows: usize,
-        columns: usize,
-    },
+    TooLarge { file: String, rows: usize, columns: usize },
 
     // The form of a table.
     #[error(
@@ -98,73 +84,34 @@ pub enum Error {
         "{file}: columns {first} and {second} are both named {}; rename or remove one of them",
         quoted(column)
     )]
-    DuplicateColumn {
-        file: String,
-        column: String,
-        first: usize,
-        second: usize,
-    },
+    DuplicateColumn { file: String, column: String, first: usize, second: usize },
     #[error(
         "{file}, {place}: expected column names separated by commas, found one name {}; save the file with commas as separators",
         quoted(found)
     )]
-    Separator {
-        file: String,
-        place: Place,
-        found: String,
-    },
+    Separator { file: String, place: Place, found: String },
     #[error(
         "{file}, {place}: expected {expected} fields as in the header, found {found}; check commas and quotes in this line"
     )]
-    Ragged {
-        file: String,
-        place: Place,
-        expected: usize,
-        found: usize,
-    },
+    Ragged { file: String, place: Place, expected: usize, found: usize },
     #[error(
         "{file}, {place}, field {field}: the text is not UTF-8; save the file in the encoding UTF-8"
     )]
-    NotUtf8 {
-        file: String,
-        place: Place,
-        field: usize,
-    },
-    #[error(
-        "{file}, column {}: the type {found} is not supported; {remedy}",
-        quoted(column)
-    )]
-    ColumnType {
-        file: String,
-        column: String,
-        found: String,
-        remedy: &'static str,
-    },
+    NotUtf8 { file: String, place: Place, field: usize },
+    #[error("{file}, column {}: the type {found} is not supported; {remedy}", quoted(column))]
+    ColumnType { file: String, column: String, found: String, remedy: &'static str },
     #[error("{file}: {array} has the shape {found}; expected {expected}")]
-    ArrayShape {
-        file: String,
-        array: String,
-        found: String,
-        expected: &'static str,
-    },
+    ArrayShape { file: String, array: String, found: String, expected: &'static str },
     #[error(
         "{file}: {array} has the element type {}; expected numbers (f4, f8, i1 to i8, u1 to u8 or b1), e.g. by .astype(\"float64\")",
         quoted(found)
     )]
-    ArrayType {
-        file: String,
-        array: String,
-        found: String,
-    },
+    ArrayType { file: String, array: String, found: String },
     #[error(
         "{file}: the archive has no array named {expected}; it holds {}; save the inputs as X and the targets as y",
         list(have)
     )]
-    MissingArray {
-        file: String,
-        expected: &'static str,
-        have: Vec<String>,
-    },
+    MissingArray { file: String, expected: &'static str, have: Vec<String> },
     #[error("{file}: X has {x} rows but y has {y} values; they must be equally many")]
     ArrayLengths { file: String, x: usize, y: usize },
 
@@ -174,45 +121,21 @@ pub enum Error {
         quoted(column),
         quoted(value)
     )]
-    Missing {
-        file: String,
-        place: Place,
-        column: String,
-        value: String,
-    },
+    Missing { file: String, place: Place, column: String, value: String },
     #[error(
         "{file}, {place}, column {}: {} is not finite; replace it or drop the row",
         quoted(column),
         quoted(value)
     )]
-    NotFinite {
-        file: String,
-        place: Place,
-        column: String,
-        value: String,
-    },
+    NotFinite { file: String, place: Place, column: String, value: String },
     #[error(
         "{file}, {place}, column {}: {} is not a number; {remedy}",
         quoted(column),
         quoted(value)
     )]
-    NotNumber {
-        file: String,
-        place: Place,
-        column: String,
-        value: String,
-        remedy: &'static str,
-    },
-    #[error(
-        "{file}: there is no column {}; the columns are {}",
-        quoted(column),
-        list(have)
-    )]
-    MissingColumn {
-        file: String,
-        column: String,
-        have: Vec<String>,
-    },
+    NotNumber { file: String, place: Place, column: String, value: String, remedy: &'static str },
+    #[error("{file}: there is no column {}; the columns are {}", quoted(column), list(have))]
+    MissingColumn { file: String, column: String, have: Vec<String> },
     #[error(
         "{file}: no column is left as an input; add input columns beside the target and the weights"
     )]
@@ -221,11 +144,7 @@ pub enum Error {
         "{file}, column {}: more than {limit} categories; leave the column out or group its values",
         quoted(column)
     )]
-    TooManyCategories {
-        file: String,
-        column: String,
-        limit: usize,
-    },
+    TooManyCategories { file: String, column: String, limit: usize },
     #[error(
         "{file}, {place}, column {}: {} is not a known category; the model knows {}; correct the cell, drop the row, or train again with such rows",
         quoted(column),
@@ -243,70 +162,38 @@ pub enum Error {
         "{file}, column {}: every value of the target is {value}; there is nothing to learn, choose another target",
         quoted(column)
     )]
-    ConstantTarget {
-        file: String,
-        column: String,
-        value: String,
-    },
+    ConstantTarget { file: String, column: String, value: String },
     #[error(
         "{file}, column {}: expected exactly two classes, found only {}; add rows of the other class or choose another target",
         quoted(column),
         quoted(found)
     )]
-    OneClass {
-        file: String,
-        column: String,
-        found: String,
-    },
+    OneClass { file: String, column: String, found: String },
     #[error(
         "{file}, column {}: expected exactly two classes, found more: {}; keep two classes, or train a regression if the target is a quantity",
         quoted(column),
         list(found)
     )]
-    ManyClasses {
-        file: String,
-        column: String,
-        found: Vec<String>,
-    },
+    ManyClasses { file: String, column: String, found: Vec<String> },
     #[error(
         "{file}, {place}, column {}: {} is not a class of the model; the classes are {}; correct the cell or drop the row",
         quoted(column),
         quoted(value),
         list(classes)
     )]
-    UnknownClass {
-        file: String,
-        place: Place,
-        column: String,
-        value: String,
-        classes: Vec<String>,
-    },
+    UnknownClass { file: String, place: Place, column: String, value: String, classes: Vec<String> },
 
     // Model files.
-    #[error(
-        "{file}: tensor {} has the type {found}; expected F64 or F32",
-        quoted(tensor)
-    )]
-    TensorType {
-        file: String,
-        tensor: String,
-        found: String,
-    },
+    #[error("{file}: tensor {} has the type {found}; expected F64 or F32", quoted(tensor))]
+    TensorType { file: String, tensor: String, found: String },
     #[error(
         "the model has no tensor {}; it holds {}; was the file written by another program or version?",
         quoted(tensor),
         list(have)
     )]
     MissingTensor { tensor: String, have: Vec<String> },
-    #[error(
-        "tensor {} has the shape {found:?}; expected {expected}",
-        quoted(tensor)
-    )]
-    TensorShape {
-        tensor: String,
-        found: Vec<usize>,
-        expected: String,
-    },
+    #[error("tensor {} has the shape {found:?}; expected {expected}", quoted(tensor))]
+    TensorShape { tensor: String, found: Vec<usize>, expected: String },
     #[error(
         "the model has no metadata {}; it holds {}; was the file written by another program or version?",
         quoted(key),
@@ -322,17 +209,9 @@ pub enum Error {
         quoted(column),
         quoted(value)
     )]
-    TextInNpy {
-        file: String,
-        column: String,
-        value: String,
-    },
+    TextInNpy { file: String, column: String, value: String },
     #[error("ONNX export: {what}: expected {expected}, found {found}")]
-    Onnx {
-        what: &'static str,
-        expected: String,
-        found: String,
-    },
+    Onnx { what: &'static str, expected: String, found: String },
 }
 
 fn extension_text(found: &str) -> String {

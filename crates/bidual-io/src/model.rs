@@ -21,7 +21,9 @@ pub struct Tensors {
 /// An array in C order; `values.len()` is the product of `shape`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
+    /// Length of each axis.
     pub shape: Vec<usize>,
+    /// Entries, row-major.
     pub values: Vec<f64>,
 }
 
@@ -90,9 +92,7 @@ impl Tensors {
         for (name, view) in SafeTensors::deserialize(bytes).map_err(damaged)?.iter() {
             let values = match view.dtype() {
                 Dtype::F64 => words(view.data()).map(f64::from_le_bytes).collect(),
-                Dtype::F32 => (words(view.data()).map(f32::from_le_bytes))
-                    .map(f64::from)
-                    .collect(),
+                Dtype::F32 => (words(view.data()).map(f32::from_le_bytes)).map(f64::from).collect(),
                 other => {
                     return Err(Error::TensorType {
                         file: source.to_owned(),
@@ -104,10 +104,7 @@ impl Tensors {
             let shape = view.shape().to_vec();
             tensors.insert(name.to_owned(), Tensor { shape, values });
         }
-        Ok(Tensors {
-            tensors,
-            metadata: metadata.into_iter().collect(),
-        })
+        Ok(Tensors { tensors, metadata: metadata.into_iter().collect() })
     }
 
     /// Writes the model file at `path`, atomically.
@@ -171,13 +168,10 @@ impl Tensors {
     /// # Errors
     /// No such key.
     pub fn meta(&self, key: &str) -> Result<&str, Error> {
-        self.metadata
-            .get(key)
-            .map(String::as_str)
-            .ok_or_else(|| Error::MissingMetadata {
-                key: key.to_owned(),
-                have: self.metadata.keys().cloned().collect(),
-            })
+        self.metadata.get(key).map(String::as_str).ok_or_else(|| Error::MissingMetadata {
+            key: key.to_owned(),
+            have: self.metadata.keys().cloned().collect(),
+        })
     }
 }
 
@@ -195,22 +189,14 @@ mod tests {
             shape: vec![2, 3],
             values: vec![1.0, -0.0, 5e-324, f64::MAX, 0.1, f64::INFINITY],
         };
-        let vector = Tensor {
-            shape: vec![0],
-            values: vec![],
-        };
-        let scalar = Tensor {
-            shape: vec![],
-            values: vec![2.5],
-        };
+        let vector = Tensor { shape: vec![0], values: vec![] };
+        let scalar = Tensor { shape: vec![], values: vec![2.5] };
         let keys = ["format", "a \"quoted\"\nkey", "z", "b"];
         Tensors {
             tensors: [("w", matrix), ("empty", vector), ("s", scalar)]
                 .map(|(n, t)| (n.to_owned(), t))
                 .into(),
-            metadata: keys
-                .map(|k| (k.to_owned(), format!("value of {k} é")))
-                .into(),
+            metadata: keys.map(|k| (k.to_owned(), format!("value of {k} é"))).into(),
         }
     }
 
@@ -244,46 +230,26 @@ mod tests {
         let loaded = Tensors::from_bytes(&file("F32"), "m").unwrap();
         assert_eq!(loaded.vector("v").unwrap(), [1.5, -2.0]);
         let message = Tensors::from_bytes(&file("I32"), "m").unwrap_err();
-        assert_eq!(
-            message.to_string(),
-            "m: tensor \"v\" has the type I32; expected F64 or F32"
-        );
+        assert_eq!(message.to_string(), "m: tensor \"v\" has the type I32; expected F64 or F32");
     }
 
     #[test]
     fn errors_name_what_is_wrong() {
         let model = sample();
         let says = |e: Error, text: &str| assert!(e.to_string().contains(text), "{e}");
-        says(
-            model.matrix("v").unwrap_err(),
-            r#"no tensor "v"; it holds "empty", "s", "w""#,
-        );
-        says(
-            model.matrix("s").unwrap_err(),
-            "shape []; expected a matrix",
-        );
-        says(
-            model.vector("w").unwrap_err(),
-            "shape [2, 3]; expected a vector",
-        );
+        says(model.matrix("v").unwrap_err(), r#"no tensor "v"; it holds "empty", "s", "w""#);
+        says(model.matrix("s").unwrap_err(), "shape []; expected a matrix");
+        says(model.vector("w").unwrap_err(), "shape [2, 3]; expected a vector");
         says(model.meta("none").unwrap_err(), r#"no metadata "none""#);
         let bytes = model.to_bytes().unwrap();
         for end in 0..bytes.len() {
-            let error = Tensors::from_bytes(&bytes[..end], "m.bin")
-                .unwrap_err()
-                .to_string();
+            let error = Tensors::from_bytes(&bytes[..end], "m.bin").unwrap_err().to_string();
             assert!(error.starts_with("m.bin: not a readable model"), "{error}");
             assert!(!error.contains('\n'));
         }
         let mut wrong = sample();
         wrong.tensors.get_mut("w").unwrap().shape = vec![7];
-        says(
-            wrong.to_bytes().unwrap_err(),
-            "shape [7]; expected one of 6 values",
-        );
-        says(
-            Tensors::load(Path::new("/no/such/file")).unwrap_err(),
-            "cannot be read",
-        );
+        says(wrong.to_bytes().unwrap_err(), "shape [7]; expected one of 6 values");
+        says(Tensors::load(Path::new("/no/such/file")).unwrap_err(), "cannot be read");
     }
 }

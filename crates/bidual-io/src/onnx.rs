@@ -50,12 +50,7 @@ pub fn to_onnx(network: &OnnxNetwork<'_>) -> Result<Vec<u8>, Error> {
     let (weights, biases, outputs, gates) = if network.outputs.is_empty() {
         (zeros.as_slice(), [0.0].as_slice(), [0.0].as_slice(), None)
     } else {
-        (
-            network.weights,
-            network.biases,
-            network.outputs,
-            network.gates,
-        )
+        (network.weights, network.biases, network.outputs, network.gates)
     };
     let m = outputs.len();
 
@@ -114,10 +109,7 @@ pub fn to_onnx(network: &OnnxNetwork<'_>) -> Result<Vec<u8>, Error> {
             inputs: vec![ValueInfo::doubles("X", "N", d as i64)],
             outputs: results,
         }),
-        operator_sets: vec![OperatorSet {
-            domain: Some(String::new()),
-            version: Some(17),
-        }],
+        operator_sets: vec![OperatorSet { domain: Some(String::new()), version: Some(17) }],
     };
     Ok(model.encode_to_vec())
 }
@@ -125,21 +117,12 @@ pub fn to_onnx(network: &OnnxNetwork<'_>) -> Result<Vec<u8>, Error> {
 /// Checks the lengths and values of a network.
 fn check(network: &OnnxNetwork<'_>) -> Result<(), Error> {
     let (m, d) = (network.outputs.len(), network.inputs);
-    let wrong = |what, expected: String, found: String| {
-        Err(Error::Onnx {
-            what,
-            expected,
-            found,
-        })
-    };
+    let wrong = |what, expected: String, found: String| Err(Error::Onnx { what, expected, found });
     if d == 0 {
         return wrong("inputs", "at least 1".into(), "0".into());
     }
     let parts = if network.gates.is_some() { 2 } else { 1 };
-    let count = m
-        .max(1)
-        .checked_mul(d)
-        .filter(|n| *n <= MOST_WEIGHTS / parts);
+    let count = m.max(1).checked_mul(d).filter(|n| *n <= MOST_WEIGHTS / parts);
     let Some(_) = count else {
         let most = format!("at most {} weights", MOST_WEIGHTS / parts);
         return wrong("network", most, format!("{m} neurons of {d} inputs"));
@@ -169,7 +152,5 @@ fn check(network: &OnnxNetwork<'_>) -> Result<(), Error> {
 
 /// An m × d matrix in row-major order as d × m.
 fn transposed(values: &[f64], m: usize, d: usize) -> Vec<f64> {
-    (0..d)
-        .flat_map(|column| values.iter().skip(column).step_by(d).take(m).copied())
-        .collect()
+    (0..d).flat_map(|column| values.iter().skip(column).step_by(d).take(m).copied()).collect()
 }

@@ -11,7 +11,9 @@ use crate::text::{number_text, parse_number};
 /// One column of results.
 #[derive(Clone, Copy, Debug)]
 pub enum OutColumn<'a> {
+    /// Numbers.
     Number(&'a [f64]),
+    /// Strings.
     Text(&'a [String]),
 }
 
@@ -35,7 +37,9 @@ impl OutColumn<'_> {
 /// A format of results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputFormat {
+    /// Comma-separated text with a header.
     Csv,
+    /// A NumPy array, one column a name.
     Npy,
 }
 
@@ -84,10 +88,7 @@ pub fn write_columns(
     {
         return Err(Error::OutputLengths {
             file,
-            found: format!(
-                "{} names and columns of the lengths {lengths:?}",
-                names.len()
-            ),
+            found: format!("{} names and columns of the lengths {lengths:?}", names.len()),
         });
     }
     let Some(path) = path else {
@@ -149,9 +150,7 @@ mod tests {
         let table = read_table(&path("p.CSV")).unwrap();
         assert_eq!(table.names, ["f", "label"]);
         assert_eq!(table.columns[1], Column::Text(labels.to_vec()));
-        let Column::Number(read) = &table.columns[0] else {
-            panic!()
-        };
+        let Column::Number(read) = &table.columns[0] else { panic!() };
         let bits = |v: &[f64]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(read), bits(&numbers));
 
@@ -160,10 +159,7 @@ mod tests {
         write_columns(Some(&path("p.npy")), &["f", "label"], &columns).unwrap();
         let table = read_table(&path("p.npy")).unwrap();
         assert_eq!(table.columns[0], Column::Number(numbers.to_vec()));
-        assert_eq!(
-            table.columns[1],
-            Column::Number(vec![1.0, 0.0, 1.0, 1.0, 0.0])
-        );
+        assert_eq!(table.columns[1], Column::Number(vec![1.0, 0.0, 1.0, 1.0, 0.0]));
     }
 
     #[test]
@@ -178,21 +174,11 @@ mod tests {
             assert!(!path(name).exists());
         };
         fails("p.npy", &["f", "l"], &columns, "\"l\": \"yes\" is text");
-        fails(
-            "p.txt",
-            &["f", "l"],
-            &columns,
-            "\".txt\" is not an output format; use .csv",
-        );
+        fails("p.txt", &["f", "l"], &columns, "\".txt\" is not an output format; use .csv");
         fails("p", &["f", "l"], &columns, "without an extension");
         fails("no/p.csv", &["f", "l"], &columns, "does not exist");
         fails("p.csv", &["f"], &columns, "found 1 names");
-        fails(
-            "p.csv",
-            &["f", "g"],
-            &[columns[0], OutColumn::Text(&[])],
-            "lengths [1, 0]",
-        );
+        fails("p.csv", &["f", "g"], &[columns[0], OutColumn::Text(&[])], "lengths [1, 0]");
         fails("p.csv", &[], &[], "found 0 names");
     }
 }

@@ -78,17 +78,9 @@ impl Table {
     ) -> Result<Table, Error> {
         check_names(source, &names)?;
         if rows == 0 {
-            return Err(Error::NoRows {
-                file: source.to_owned(),
-            });
+            return Err(Error::NoRows { file: source.to_owned() });
         }
-        Ok(Table {
-            source: source.to_owned(),
-            names,
-            columns,
-            rows,
-            places,
-        })
+        Ok(Table { source: source.to_owned(), names, columns, rows, places })
     }
 
     /// The column named `name`.
@@ -96,24 +88,20 @@ impl Table {
     /// # Errors
     /// [`Error::MissingColumn`] with the names there are.
     pub fn column(&self, name: &str) -> Result<&Column, Error> {
-        self.names
-            .iter()
-            .position(|n| n == name)
-            .and_then(|i| self.columns.get(i))
-            .ok_or_else(|| Error::MissingColumn {
+        self.names.iter().position(|n| n == name).and_then(|i| self.columns.get(i)).ok_or_else(
+            || Error::MissingColumn {
                 file: self.source.clone(),
                 column: name.to_owned(),
                 have: self.names.clone(),
-            })
+            },
+        )
     }
 
     /// Where the row with 0-based index `row` is in the file.
     pub fn place(&self, row: usize) -> Place {
         let counted = row as u64 + 1;
         match &self.places {
-            Places::Lines(lines) => lines
-                .get(row)
-                .map_or(Place::Row(counted), |&l| Place::Line(l)),
+            Places::Lines(lines) => lines.get(row).map_or(Place::Row(counted), |&l| Place::Line(l)),
             Places::Rows => Place::Row(counted),
         }
     }
@@ -123,20 +111,10 @@ impl Table {
         let (file, place) = (self.source.clone(), self.place(row));
         let (column, value) = (column.to_owned(), cell.to_owned());
         if is_missing(cell) {
-            return Err(Error::Missing {
-                file,
-                place,
-                column,
-                value,
-            });
+            return Err(Error::Missing { file, place, column, value });
         }
         if cell.trim().parse().is_ok_and(|v: f64| !v.is_finite()) {
-            return Err(Error::NotFinite {
-                file,
-                place,
-                column,
-                value,
-            });
+            return Err(Error::NotFinite { file, place, column, value });
         }
         Ok(())
     }
@@ -150,10 +128,7 @@ impl Table {
         remedy_few: &'static str,
         remedy_most: &'static str,
     ) -> Error {
-        let first = cells
-            .iter()
-            .enumerate()
-            .find(|(_, cell)| parse_number(cell).is_none());
+        let first = cells.iter().enumerate().find(|(_, cell)| parse_number(cell).is_none());
         let (row, cell) = first.map_or((0, ""), |(row, cell)| (row, cell.as_str()));
         if let Err(error) = self.check_present(column, row, cell) {
             return error;
@@ -164,11 +139,7 @@ impl Table {
             place: self.place(row),
             column: column.to_owned(),
             value: cell.to_owned(),
-            remedy: if 2 * bad < cells.len() {
-                remedy_few
-            } else {
-                remedy_most
-            },
+            remedy: if 2 * bad < cells.len() { remedy_few } else { remedy_most },
         }
     }
 }
@@ -182,10 +153,7 @@ fn check_names(source: &str, names: &[String]) -> Result<(), Error> {
     let mut seen = std::collections::HashMap::with_capacity(names.len());
     for (index, name) in names.iter().enumerate() {
         if name.trim().is_empty() {
-            return Err(Error::UnnamedColumn {
-                file: file(),
-                position: index + 1,
-            });
+            return Err(Error::UnnamedColumn { file: file(), position: index + 1 });
         }
         if let Some(first) = seen.insert(name.as_str(), index) {
             return Err(Error::DuplicateColumn {
@@ -207,16 +175,11 @@ fn check_names(source: &str, names: &[String]) -> Result<(), Error> {
 /// format refuses.
 pub fn read_table(path: &Path) -> Result<Table, Error> {
     let file = path.display().to_string();
-    let extension = path
-        .extension()
-        .map(|e| e.to_string_lossy().to_ascii_lowercase())
-        .unwrap_or_default();
+    let extension =
+        path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
     // The format first: a wrong extension is the clearer thing to report.
     if !matches!(extension.as_str(), "csv" | "parquet" | "npy" | "npz") {
-        return Err(Error::InputFormat {
-            file,
-            found: extension,
-        });
+        return Err(Error::InputFormat { file, found: extension });
     }
     let bytes = read_file(path)?;
     match extension.as_str() {

@@ -42,17 +42,9 @@ pub(crate) fn list<S: AsRef<str>>(names: &[S]) -> String {
     if names.is_empty() {
         return "none".to_owned();
     }
-    let shown: Vec<String> = names
-        .iter()
-        .take(LISTED)
-        .map(|n| quoted(n.as_ref()))
-        .collect();
+    let shown: Vec<String> = names.iter().take(LISTED).map(|n| quoted(n.as_ref())).collect();
     let shown = shown.join(", ");
-    if names.len() > LISTED {
-        format!("{shown}, … ({} in all)", names.len())
-    } else {
-        shown
-    }
+    if names.len() > LISTED { format!("{shown}, … ({} in all)", names.len()) } else { shown }
 }
 
 /// The shortest decimal text that reads back as the same `f64`; whole numbers
@@ -95,10 +87,7 @@ mod tests {
     #[test]
     fn numbers_read_back() {
         for v in [0.1, -0.0, 1e300, 5e-324, 3.0, 1e16, f64::MAX] {
-            assert_eq!(
-                number_text(v).parse::<f64>().unwrap().to_bits(),
-                v.to_bits()
-            );
+            assert_eq!(number_text(v).parse::<f64>().unwrap().to_bits(), v.to_bits());
         }
         assert_eq!(number_text(3.0), "3");
         assert_eq!(parse_number(" 1e999 "), None);

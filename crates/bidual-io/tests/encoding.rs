@@ -149,17 +149,11 @@ fn binary_targets() {
         let found = binary_target(&table(text), "y").unwrap();
         (found.classes.to_vec().join("|"), found.signs)
     };
-    assert_eq!(
-        classes("y\n1\n0.0\n-0\n1.0\n"),
-        ("0|1".into(), vec![1., -1., -1., 1.])
-    );
+    assert_eq!(classes("y\n1\n0.0\n-0\n1.0\n"), ("0|1".into(), vec![1., -1., -1., 1.]));
     assert_eq!(classes("y\n10\n9\n"), ("9|10".into(), vec![1., -1.]));
     assert_eq!(classes("y\n-1\n0.5\n"), ("-1|0.5".into(), vec![-1., 1.]));
     assert_eq!(classes("y\nyes\nno\n"), ("no|yes".into(), vec![1., -1.]));
-    assert_eq!(
-        classes("y\nx\n1\n1.0\n"),
-        ("1|x".into(), vec![1., -1., -1.])
-    );
+    assert_eq!(classes("y\nx\n1\n1.0\n"), ("1|x".into(), vec![1., -1., -1.]));
     assert!(is_binary(&table("y\n1\n2\n1.0\n"), "y").unwrap());
     assert!(!is_binary(&table("y\n1\n2\n3\n"), "y").unwrap());
     assert!(!is_binary(&table("y\na\na\n"), "y").unwrap());
@@ -174,17 +168,9 @@ fn binary_targets() {
          keep two classes, or train a regression if the target is a quantity",
     );
     let error = binary_target(&table("y\n1\n2\n3\n4\n5\n6\n7\n8\n"), "y").unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("more: \"1\", \"2\", \"3\", \"4\", \"5\", \"…\";")
-    );
+    assert!(error.to_string().contains("more: \"1\", \"2\", \"3\", \"4\", \"5\", \"…\";"));
     let error = binary_target(&table("x,y\n1,a\n2,\n"), "y").unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("line 3, column \"y\": \"\" is a missing value")
-    );
+    assert!(error.to_string().contains("line 3, column \"y\": \"\" is a missing value"));
 }
 
 #[test]
@@ -199,8 +185,5 @@ fn stored_classes_apply_to_new_data() {
          \"0\", \"1\"; correct the cell or drop the row",
     );
     let classes = ["no".to_owned(), "yes".to_owned()];
-    assert_eq!(
-        binary_signs(&table("y\nyes\n"), "y", &classes).unwrap(),
-        [1.]
-    );
+    assert_eq!(binary_signs(&table("y\nyes\n"), "y", &classes).unwrap(), [1.]);
 }

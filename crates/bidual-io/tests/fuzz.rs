@@ -4,6 +4,7 @@
 //! inserted, removed, copied; truncations; extreme integers) and random bytes,
 //! from a fixed seed.
 
+#![allow(unsafe_code)] // a counting allocator, to catch claims for absurd amounts of memory
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -52,19 +53,13 @@ impl Random {
     }
 
     fn below(&mut self, end: usize) -> usize {
-        if end == 0 {
-            0
-        } else {
-            self.next() as usize % end
-        }
+        if end == 0 { 0 } else { self.next() as usize % end }
     }
 }
 
 fn mutated(random: &mut Random, seeds: &[Vec<u8>], tokens: &[&[u8]]) -> Vec<u8> {
     if random.below(20) == 0 {
-        return (0..random.below(200))
-            .map(|_| random.next() as u8)
-            .collect();
+        return (0..random.below(200)).map(|_| random.next() as u8).collect();
     }
     let mut bytes = seeds[random.below(seeds.len())].clone();
     // Mostly one or two changes: more seldom get past a file's outer form.
@@ -160,14 +155,8 @@ fn fuzz<T>(seeds: &[Vec<u8>], tokens: &[&[u8]], read: impl Fn(&[u8]) -> Result<T
     );
 }
 
-const NUMBERS: [&[u8]; 6] = [
-    b"99999999999",
-    b"18446744073709551615",
-    b"-1",
-    b"0",
-    b"nan",
-    b"1e999",
-];
+const NUMBERS: [&[u8]; 6] =
+    [b"99999999999", b"18446744073709551615", b"-1", b"0", b"nan", b"1e999"];
 
 #[test]
 fn csv() {
@@ -178,9 +167,7 @@ fn csv() {
     .map(<[u8]>::to_vec);
     let mut tokens = NUMBERS.to_vec();
     tokens.extend([&b"\""[..], b",", b"\r\n", b"\n\n", b"\xef\xbb\xbf", b"\xff"]);
-    fuzz(&seeds, &tokens, |bytes| {
-        read_csv_bytes(bytes, "f.csv").map(encode)
-    });
+    fuzz(&seeds, &tokens, |bytes| read_csv_bytes(bytes, "f.csv").map(encode));
 }
 
 /// What follows on a table that was accepted must not panic either.
@@ -214,15 +201,9 @@ const HEADER: [&[u8]; 8] = [b"True", b"(", b")", b"'", b",", b"<i2", b"'shape': 
 #[test]
 fn npy() {
     let short = b"\x93NUMPY\x01\x00\x3b\x00{'descr': '>i2', 'fortran_order': True, 'shape': (2, 3), }\n\0\x01\0\x02\0\x03\0\x04\0\x05\0\x06";
-    let seeds = [
-        short.to_vec(),
-        array(&[&[1.0, 2.0], &[3.0, 4.0]]),
-        array(&[&[1.0; 5]]),
-    ];
+    let seeds = [short.to_vec(), array(&[&[1.0, 2.0], &[3.0, 4.0]]), array(&[&[1.0; 5]])];
     let tokens = [&NUMBERS[..], &HEADER].concat();
-    fuzz(&seeds, &tokens, |bytes| {
-        read_npy_bytes(bytes, "f.npy").map(encode)
-    });
+    fuzz(&seeds, &tokens, |bytes| read_npy_bytes(bytes, "f.npy").map(encode));
 }
 
 #[test]
@@ -232,12 +213,10 @@ fn npz() {
     let seed = |method| {
         let mut out = zip::ZipWriter::new(Cursor::new(Vec::new()));
         let options = SimpleFileOptions::default().compression_method(method);
-        for (name, bytes) in [
-            ("X.npy", array(&[&[1.0, 2.0], &[3.0, 4.0]])),
-            ("y.npy", array(&[&[5.0, 6.0]])),
-        ] {
-            out.start_file(name, options.large_file(name == "X.npy"))
-                .unwrap();
+        for (name, bytes) in
+            [("X.npy", array(&[&[1.0, 2.0], &[3.0, 4.0]])), ("y.npy", array(&[&[5.0, 6.0]]))]
+        {
+            out.start_file(name, options.large_file(name == "X.npy")).unwrap();
             out.write_all(&bytes).unwrap();
         }
         out.finish().unwrap().into_inner()
@@ -256,9 +235,7 @@ fn npz() {
         b"\xff\xff\xff\xff",
         b"\xff\xff\xff\x7f",
     ]);
-    fuzz(&seeds, &tokens, |bytes| {
-        read_npz_bytes(bytes, "f.npz").map(encode)
-    });
+    fuzz(&seeds, &tokens, |bytes| read_npz_bytes(bytes, "f.npz").map(encode));
 }
 
 #[test]
@@ -268,13 +245,9 @@ fn model() {
         values: vec![0.5; shape.iter().product()],
     };
     let model = Tensors {
-        tensors: [
-            ("w", tensor(&[2, 3])),
-            ("b", tensor(&[2])),
-            ("s", tensor(&[])),
-        ]
-        .map(|(name, tensor)| (name.to_owned(), tensor))
-        .into(),
+        tensors: [("w", tensor(&[2, 3])), ("b", tensor(&[2])), ("s", tensor(&[]))]
+            .map(|(name, tensor)| (name.to_owned(), tensor))
+            .into(),
         metadata: [("format", "1"), ("task", "regression")]
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .into(),
@@ -298,10 +271,7 @@ fn model() {
             assert_eq!(tensor.shape.iter().product::<usize>(), tensor.values.len());
             let _ = (model.matrix(name), model.vector(name));
         }
-        assert_eq!(
-            Tensors::from_bytes(&model.to_bytes()?, "again")?.metadata,
-            model.metadata
-        );
+        assert_eq!(Tensors::from_bytes(&model.to_bytes()?, "again")?.metadata, model.metadata);
         Ok(())
     });
 }
@@ -327,7 +297,5 @@ fn parquet() {
         b"\x15\x0c",
         b"\x19\x1c",
     ];
-    fuzz(&seeds, &tokens, |bytes| {
-        read_parquet_bytes(bytes, "f.parquet").map(encode)
-    });
+    fuzz(&seeds, &tokens, |bytes| read_parquet_bytes(bytes, "f.parquet").map(encode));
 }

@@ -47,11 +47,7 @@ fn case(directory: &Path, name: &str, n: &OnnxNetwork<'_>, inputs: &[Vec<f64>]) 
     std::fs::write(&path, bytes).unwrap();
     let outputs: Vec<f64> = inputs.iter().map(|x| evaluate(n, x)).collect();
     let labels: Vec<i64> = outputs.iter().map(|&f| i64::from(f >= 0.0)).collect();
-    let labels = if n.classifier {
-        json!(labels)
-    } else {
-        Value::Null
-    };
+    let labels = if n.classifier { json!(labels) } else { Value::Null };
     json!({"model": path, "inputs": inputs, "outputs": outputs, "labels": labels})
 }
 
@@ -104,12 +100,7 @@ fn runtime_agrees() {
         output_bias: 0.0,
         ..edge
     };
-    cases.push(case(
-        at,
-        "scaled",
-        &scaled,
-        &[vec![1e9 + 0.5, 1e9], vec![1e9 - 7.25, -3e9]],
-    ));
+    cases.push(case(at, "scaled", &scaled, &[vec![1e9 + 0.5, 1e9], vec![1e9 - 7.25, -3e9]]));
 
     let Some(python) = std::env::var_os("BIDUAL_PYTHON") else {
         println!("skipped: BIDUAL_PYTHON names no interpreter with onnx and onnxruntime");
@@ -141,40 +132,16 @@ fn unsuitable_networks_are_refused() {
         assert!(error.contains(says), "{error}");
     };
     to_onnx(&good).unwrap();
-    fails(
-        OnnxNetwork { inputs: 0, ..good },
-        "inputs: expected at least 1, found 0",
-    );
+    fails(OnnxNetwork { inputs: 0, ..good }, "inputs: expected at least 1, found 0");
     fails(
         OnnxNetwork { inputs: 3, ..good },
         "weights: expected 3 values for 1 neurons of 3 inputs, found 2",
     );
+    fails(OnnxNetwork { biases: &[], ..good }, "biases: expected 1 values");
     fails(
-        OnnxNetwork {
-            biases: &[],
-            ..good
-        },
-        "biases: expected 1 values",
-    );
-    fails(
-        OnnxNetwork {
-            output_bias: f64::NAN,
-            ..good
-        },
+        OnnxNetwork { output_bias: f64::NAN, ..good },
         "output bias: expected finite values, found NaN",
     );
-    fails(
-        OnnxNetwork {
-            gates: Some((&[0.0], &[0.0])),
-            ..good
-        },
-        "gate directions: expected 2",
-    );
-    fails(
-        OnnxNetwork {
-            inputs: usize::MAX,
-            ..good
-        },
-        "network: expected at most",
-    );
+    fails(OnnxNetwork { gates: Some((&[0.0], &[0.0])), ..good }, "gate directions: expected 2");
+    fails(OnnxNetwork { inputs: usize::MAX, ..good }, "network: expected at most");
 }

@@ -42,10 +42,7 @@ fn csv_columns() {
     assert_eq!(numbers(&table, "c"), [1000.0, 2.0]);
     assert_eq!(table.rows, 2);
     // Cells that looked like numbers keep their text.
-    assert_eq!(
-        texts(&csv("a\n1.0\n02\nx").unwrap(), "a"),
-        ["1.0", "02", "x"]
-    );
+    assert_eq!(texts(&csv("a\n1.0\n02\nx").unwrap(), "a"), ["1.0", "02", "x"]);
 }
 
 #[test]
@@ -65,40 +62,22 @@ fn csv_lines_are_those_of_an_editor() {
 
 #[test]
 fn csv_errors() {
-    says(
-        csv(""),
-        "data.csv: the file is empty; expected a header line",
-    );
+    says(csv(""), "data.csv: the file is empty; expected a header line");
     says(csv("\n\n"), "the file is empty");
-    says(
-        csv("a,b\n"),
-        "data.csv: the table has columns but no rows; expected at least one",
-    );
+    says(csv("a,b\n"), "data.csv: the table has columns but no rows; expected at least one");
     says(
         csv("a,b\n1,2\n3\n"),
         "data.csv, line 3: expected 2 fields as in the header, found 1; check",
     );
-    says(
-        csv("a,b\n1,2,3\n"),
-        "data.csv, line 2: expected 2 fields as in the header, found 3",
-    );
-    says(
-        csv("a,,c\n1,2,3\n"),
-        "data.csv: column 2 has no name; name every column",
-    );
-    says(
-        csv("a,b,a\n1,2,3\n"),
-        "columns 1 and 3 are both named \"a\"; rename or remove",
-    );
+    says(csv("a,b\n1,2,3\n"), "data.csv, line 2: expected 2 fields as in the header, found 3");
+    says(csv("a,,c\n1,2,3\n"), "data.csv: column 2 has no name; name every column");
+    says(csv("a,b,a\n1,2,3\n"), "columns 1 and 3 are both named \"a\"; rename or remove");
     says(
         csv("a;b\n1;2\n"),
         "line 1: expected column names separated by commas, found one name \"a;b\"",
     );
     let latin1 = read_csv_bytes(b"a,b\n1,2\n3,caf\xe9\n", "data.csv");
-    says(
-        latin1,
-        "data.csv, line 3, field 2: the text is not UTF-8; save the file in",
-    );
+    says(latin1, "data.csv, line 3, field 2: the text is not UTF-8; save the file in");
 }
 
 #[test]
@@ -109,10 +88,7 @@ fn files_and_extensions() {
         read_table(&path("t.xlsx")),
         "\".xlsx\" is not a table format that can be read; use a .csv, .parquet, .npy or .npz",
     );
-    says(
-        read_table(&path("t")),
-        "a file without an extension is not a table format",
-    );
+    says(read_table(&path("t")), "a file without an extension is not a table format");
     says(read_table(&path("t.csv")), "t.csv: cannot be read: ");
     std::fs::create_dir(path("d.csv")).unwrap();
     says(read_table(&path("d.csv")), "is a directory");
@@ -122,10 +98,7 @@ fn files_and_extensions() {
     #[cfg(not(feature = "parquet"))]
     {
         std::fs::write(path("t.parquet"), "PAR1").unwrap();
-        says(
-            read_table(&path("t.parquet")),
-            "convert the file to .csv, or build with the feature",
-        );
+        says(read_table(&path("t.parquet")), "convert the file to .csv, or build with the feature");
     }
 }
 
@@ -141,15 +114,9 @@ fn npy(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
 #[test]
 fn npy_errors() {
     let read = |bytes: &[u8]| read_npy_bytes(bytes, "t.npy");
-    says(
-        read(b""),
-        "t.npy: not a readable NPY file: the array: no NPY header; check that",
-    );
+    says(read(b""), "t.npy: not a readable NPY file: the array: no NPY header; check that");
     says(read(b"\x93NUMPY\x09\x00"), "no NPY header");
-    says(
-        read(&npy("<f8", "(1", &[0; 8])),
-        "the header cannot be parsed",
-    );
+    says(read(&npy("<f8", "(1", &[0; 8])), "the header cannot be parsed");
     says(
         read(&npy("<U3", "(1,)", &[0; 12])),
         "t.npy: the array has the element type \"<U3\"; expected numbers",
@@ -169,12 +136,7 @@ fn npy_errors() {
     );
     says(read(&npy("|u1", "(0,)", &[])), "no rows");
     says(read(&npy("|u1", "(3, 0)", &[])), "no columns");
-    let nan = read(&npy(
-        "<f8",
-        "(2,)",
-        &[1.0, f64::NAN].map(f64::to_le_bytes).concat(),
-    ))
-    .unwrap();
+    let nan = read(&npy("<f8", "(2,)", &[1.0, f64::NAN].map(f64::to_le_bytes).concat())).unwrap();
     says(
         bidual_io::encoding::number_column(&nan, "x0"),
         "t.npy, row 2, column \"x0\": \"NaN\" is a missing value; missing values are not allowed",
@@ -199,17 +161,9 @@ fn npz_archives() {
     assert_eq!(numbers(&table, "x1"), [2.0, 4.0]);
     assert_eq!(numbers(&table, "y"), [9.0, -1.0]);
     let images = npy("|u1", "(2, 2, 1, 2)", &[1, 2, 3, 4, 5, 6, 7, 8]);
-    let table = read(&[
-        ("X_train.npy", images),
-        ("y_train.npy", npy("|b1", "(2,)", &[1, 0])),
-    ]);
+    let table = read(&[("X_train.npy", images), ("y_train.npy", npy("|b1", "(2,)", &[1, 0]))]);
     assert_eq!(numbers(&table.unwrap(), "x3"), [4.0, 8.0]);
-    assert_eq!(
-        read(&[("X.npy", npy("|u1", "(2,)", &[5, 6]))])
-            .unwrap()
-            .names,
-        ["x0"]
-    );
+    assert_eq!(read(&[("X.npy", npy("|u1", "(2,)", &[5, 6]))]).unwrap().names, ["x0"]);
 
     says(
         read(&[("y.npy", x())]),
@@ -223,18 +177,9 @@ fn npz_archives() {
         read(&[("X.npy", x()), ("y.npy", npy("|u1", "(3,)", &[1; 3]))]),
         "X has 2 rows but y has 3 values",
     );
-    says(
-        read(&[("X.npy", npy("|u1", "()", &[1]))]),
-        "X has the shape (); expected rows × columns",
-    );
-    says(
-        read(&[("X.npy", b"junk".to_vec())]),
-        "not a readable NPY file: X: no NPY header",
-    );
-    says(
-        read_npz_bytes(b"junk", "t.npz"),
-        "t.npz: not a readable NPZ file: ",
-    );
+    says(read(&[("X.npy", npy("|u1", "()", &[1]))]), "X has the shape (); expected rows × columns");
+    says(read(&[("X.npy", b"junk".to_vec())]), "not a readable NPY file: X: no NPY header");
+    says(read_npz_bytes(b"junk", "t.npz"), "t.npz: not a readable NPZ file: ");
 }
 
 #[test]
@@ -259,17 +204,7 @@ fn numpy_and_arrow_files() {
         let cells = ["b", "i8", "u32", "i64", "u64", "f32", "f64", "s", "cat"].map(third);
         assert_eq!(
             cells,
-            [
-                "1",
-                "-2",
-                "4294967293",
-                "-20",
-                "18446744073709552000",
-                "0.5",
-                "0.25",
-                "s2",
-                "green"
-            ]
+            ["1", "-2", "4294967293", "-20", "18446744073709552000", "0.5", "0.25", "s2", "green"]
         );
         assert_eq!(&texts(&table, "with_null")[..4], ["0", "", "2", "3"]);
         says(
@@ -287,10 +222,7 @@ fn numpy_and_arrow_files() {
             read_table(&data.join("date.parquet")),
             "column \"day\": the type INT32 (DATE) is not supported; convert the column",
         );
-        says(
-            read_parquet_bytes(b"PAR1", "t.parquet"),
-            "t.parquet: not a readable Parquet file: ",
-        );
+        says(read_parquet_bytes(b"PAR1", "t.parquet"), "t.parquet: not a readable Parquet file: ");
     }
 }
 

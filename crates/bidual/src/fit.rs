@@ -1,14 +1,14 @@
 //! From a data set to a certified network: options, `fit`, `certify`.
 
 use crate::arrangement::{Arrangement, Share, sample_gates};
-use crate::certificate::{Certificate, Scope};
+use crate::certificate::{Certificate, Scope, relative_gap};
 use crate::data::{Dataset, Scaling};
 use crate::formulation::{Formulation, GatedRelu, Relu, objective, with_ones};
 use crate::linalg::Mat;
 use crate::loss::{Huber, Logistic, Loss, Squared, SquaredHinge, WithIntercept};
 use crate::network::{Bias, Gates, Network};
 use crate::path::{CrossValidation, cross_validate};
-use crate::solver::{ColumnGeneration, Deadline, Fista, Observer, Solution, Solver, Status};
+use crate::solver::{ColumnGeneration, Deadline, Observer, Solution, Solver, Staged, Status};
 use crate::{Error, Program, Result};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -193,6 +193,13 @@ pub struct Prepared {
     pub patterns: usize,
 }
 
+impl Prepared {
+    fn certificate(&self, lower: f64, upper: f64) -> Certificate {
+        let (scope, method) = (self.formulation.scope(), self.formulation.method());
+        Certificate { lower, upper, scope, method }
+    }
+}
+
 /// Scales `data`, lists the patterns and builds the formulation. `fixed` reuses
 /// the scaling and the (scaled) gates of a stored model.
 pub fn prepare(
@@ -314,12 +321,13 @@ pub struct Model {
     pub cross_validation: Option<CrossValidation>,
 }
 
-/// The solver for a program: column generation where there are cones, FISTA otherwise.
+/// The solver for a program: column generation where there are cones, FISTA
+/// with a second-order finish otherwise.
 pub fn default_solver(program: &Program, tolerance: f64, max_iterations: usize) -> Box<dyn Solver> {
     if program.constraint.is_some() {
-        Box::new(ColumnGeneration { tolerance, max_rounds: max_iterations, ..Default::default() })
+        Box::new(ColumnGeneration { tolerance, max_iterations, ..Default::default() })
     } else {
-        Box::new(Fista { tolerance, max_iterations, ..Default::default() })
+        Box::new(Staged { tolerance, max_iterations, ..Default::default() })
     }
 }
 
@@ -336,19 +344,8 @@ pub fn default_solver(program: &Program, tolerance: f64, max_iterations: usize) 
 /// ```
 pub fn fit(data: &Dataset, options: &Options, observer: &mut dyn Observer) -> Result<Model> {
     let started = Instant::now();
-    if let Some(found) = data.y.first().filter(|y| data.y.iter().all(|v| v == *y)) {
-        return Err(Error::Data(format!(
-            "every target is {found}: there is nothing to learn; check the target column"
-        )));
-    }
     let prepared = prepare(data, options, None)?;
-    let lambda_max = prepared.formulation.program(0.0).lambda_max();
-    if !(lambda_max > 0.0) {
-        return Err(Error::Data(
-            "λ_max is 0: the residual is orthogonal to every neuron, so no network improves on the constant; check features and targets"
-                .into(),
-        ));
-    }
+    let lambda_max = positive_lambda_max(data, &prepared)?;
     let deadline = |share: f64| options.time_limit.map(|limit| started + limit.mul_f64(share));
     let (lambda, cross_validation) = match options.lambda {
         Lambda::Absolute(value) => (value, None),
@@ -368,6 +365,23 @@ pub fn fit(data: &Dataset, options: &Options, observer: &mut dyn Observer) -> Re
     finish(data, options, prepared, solution, (lambda, lambda_max), cross_validation)
 }
 
+/// λ_max, refused where nothing can be learnt.
+pub(crate) fn positive_lambda_max(data: &Dataset, prepared: &Prepared) -> Result<f64> {
+    if let Some(found) = data.y.first().filter(|y| data.y.iter().all(|v| v == *y)) {
+        return Err(Error::Data(format!(
+            "every target is {found}: there is nothing to learn; check the target column"
+        )));
+    }
+    let lambda_max = prepared.formulation.program(0.0).lambda_max();
+    if lambda_max <= 0.0 {
+        return Err(Error::Data(
+            "λ_max is 0: the residual is orthogonal to every neuron, so no network improves on the constant; check features and targets"
+                .into(),
+        ));
+    }
+    Ok(lambda_max)
+}
+
 /// Recovers, folds and certifies the network of a solution.
 pub(crate) fn finish(
     data: &Dataset,
@@ -378,8 +392,20 @@ pub(crate) fn finish(
     cross_validation: Option<CrossValidation>,
 ) -> Result<Model> {
     let network = prepared.formulation.recover(&solution.z).fold(&prepared.scaling);
-    let (certificate, dual) =
-        certify_prepared(data, options, &prepared, &network, lambda, Some(&solution.nu));
+    let (certificate, dual) = if solution.status.is_early() {
+        // no time to price everything anew: the solver has proved its own bound
+        let upper = objective(
+            &network,
+            data,
+            &prepared.scaling,
+            prepared.loss.as_ref(),
+            lambda,
+            options.bias,
+        );
+        (prepared.certificate(solution.lower, upper), solution.nu)
+    } else {
+        certify_prepared(data, options, &prepared, &network, lambda, Some(&solution.nu))
+    };
     let status = match solution.status {
         _ if certificate.relative_gap() <= options.tolerance => Status::Certified,
         Status::Certified => Status::Stalled,
@@ -414,27 +440,24 @@ fn certify_prepared(
     let loss = prepared.loss.as_ref();
     let upper = objective(network, data, &prepared.scaling, loss, lambda, options.bias);
     let program = prepared.formulation.program(lambda);
-    let mut candidates = vec![program.residual(&network.predict(&data.x))];
-    if let Some(dual) = dual.filter(|d| d.len() == data.samples()) {
-        let mut stored = dual.to_vec();
-        program.loss.clip_dual(&mut stored);
-        candidates.push(stored);
-    }
-    let mut best = (f64::NEG_INFINITY, vec![]);
-    for nu in candidates {
+    let bound = |nu: Vec<f64>| {
         let prices = program.price(&nu, lambda, &mut program.multipliers());
-        let lower = program.lower_bound(&nu, prices.kappa());
-        if lower > best.0 || best.1.is_empty() {
-            best = (lower, nu);
-        }
-    }
-    let certificate = Certificate {
-        lower: best.0,
-        upper,
-        scope: prepared.formulation.scope(),
-        method: prepared.formulation.method(),
+        (program.lower_bound(&nu, prices.kappa()), nu)
     };
-    (certificate, best.1)
+    let stored = dual.filter(|d| d.len() == data.samples()).map(|d| {
+        let mut nu = d.to_vec();
+        program.loss.clip_dual(&mut nu);
+        bound(nu)
+    });
+    // the stored dual vector is the proof; the network's own residual is asked if that fails
+    let best = match stored {
+        Some(best) if relative_gap(best.0, upper) <= options.tolerance => best,
+        stored => {
+            let own = bound(program.residual(&network.predict(&data.x)));
+            stored.filter(|s| s.0 >= own.0).unwrap_or(own)
+        }
+    };
+    (prepared.certificate(best.0, upper), best.1)
 }
 
 /// Recomputes objective and certificate of a fitted model on `data` (the data

@@ -2,9 +2,10 @@
 
 use crate::certificate::Certificate;
 use crate::data::Dataset;
-use crate::fit::{Options, Prepared, default_solver, finish, prepare};
+use crate::fit::{Options, Prepared, default_solver, finish, positive_lambda_max, prepare};
+use crate::loss::Loss;
 use crate::network::Network;
-use crate::solver::{Observer, Progress, SparseColumns, Status};
+use crate::solver::{Deadline, Observer, Progress, SparseColumns, Status};
 use crate::{Error, Model, Program, Result};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -12,6 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use std::ops::ControlFlow;
 use std::sync::Mutex;
+use std::time::Instant;
 
 /// Values on the path of cross-validation.
 const CV_POINTS: usize = 16;
@@ -101,20 +103,20 @@ impl Fold {
         self.program.lambda = lambda;
         let solver = default_solver(&self.program, CV_TOLERANCE, options.max_iterations);
         let solution = solver.solve(&self.program, Some(&self.start), observer)?;
-        if matches!(solution.status, Status::Interrupted | Status::TimeLimit) {
+        if solution.status.is_early() {
             return Ok(Err(solution.status));
         }
         let network = self.prepared.formulation.recover(&solution.z).fold(&self.prepared.scaling);
         self.start = solution.z;
-        Ok(Ok(validation_loss(&network, &self.validation, &self.prepared)))
+        Ok(Ok(validation_loss(&network, &self.validation, self.prepared.loss.as_ref())))
     }
 }
 
 /// Mean loss of `network` on `data` (raw features).
-fn validation_loss(network: &Network, data: &Dataset, prepared: &Prepared) -> f64 {
+fn validation_loss(network: &Network, data: &Dataset, loss: &dyn Loss) -> f64 {
     let f = network.predict(&data.x);
     let weights = data.normalised_weights();
-    let losses = f.iter().zip(&data.y).map(|(f, y)| prepared.loss.sample_value(*f, *y));
+    let losses = f.iter().zip(&data.y).map(|(f, y)| loss.sample_value(*f, *y));
     losses.zip(weights).map(|(l, w)| l * w).sum()
 }
 
@@ -196,7 +198,8 @@ impl PathPoint {
 }
 
 /// Solves for each λ (decreasing is fastest), warm-started, with a certificate
-/// each. `options.lambda` is ignored; stops early when the observer says so.
+/// each. `options.lambda` is ignored; stops early when the observer or
+/// `options.time_limit` says so, with the points finished by then.
 pub fn path(
     data: &Dataset,
     validation: Option<&Dataset>,
@@ -204,7 +207,9 @@ pub fn path(
     lambdas: impl FnOnce(f64) -> Vec<f64>,
     observer: &mut dyn Observer,
 ) -> Result<Vec<PathPoint>> {
-    let lambda_max = prepare(data, options, None)?.formulation.program(0.0).lambda_max();
+    let lambda_max = positive_lambda_max(data, &prepare(data, options, None)?)?;
+    let deadline = options.time_limit.map(|limit| Instant::now() + limit);
+    let mut observer = Deadline { inner: observer, deadline };
     let mut points: Vec<PathPoint> = vec![];
     let mut start: Option<SparseColumns> = None;
     let lambdas = lambdas(lambda_max);
@@ -212,18 +217,14 @@ pub fn path(
     for (k, lambda) in lambdas.into_iter().enumerate() {
         observer.stage(&format!("λ {} of {count}", k + 1));
         let prepared = prepare(data, options, None)?;
+        let loss = prepared.loss.clone();
         let program = prepared.formulation.program(lambda);
         let solver = default_solver(&program, 0.7 * options.tolerance, options.max_iterations);
-        let solution = solver.solve(&program, start.as_ref(), observer)?;
+        let solution = solver.solve(&program, start.as_ref(), &mut observer)?;
         start = Some(solution.z.clone());
         let model = finish(data, options, prepared, solution, (lambda, lambda_max), None)?;
-        let stopped = matches!(model.status, Status::Interrupted | Status::TimeLimit);
-        let validation_loss = validation
-            .map(|v| {
-                prepare(v, options, Some((&model.scaling, model.gates.as_ref())))
-                    .map(|p| validation_loss(&model.network, v, &p))
-            })
-            .transpose()?;
+        let stopped = model.status.is_early();
+        let validation_loss = validation.map(|v| validation_loss(&model.network, v, loss.as_ref()));
         points.push(PathPoint { model, validation_loss });
         if stopped {
             break;

@@ -13,7 +13,11 @@ use crate::operator::LinearOperator;
 use crate::regularizer::Regularizer;
 use faer::MatMut;
 use rayon::prelude::*;
+use std::ops::ControlFlow;
 use std::sync::Arc;
+
+/// Columns priced between two questions whether to go on.
+const PRICING_CHUNK: usize = 256;
 
 /// Loss ∘ structured operator + λ·regularizer, with an optional cone per column.
 #[derive(Clone)]
@@ -113,28 +117,58 @@ impl Program {
     /// `target` keep that bound; the others are priced exactly. `multipliers`
     /// holds the last multipliers of each column: tried first, updated after.
     pub fn price(&self, nu: &[f64], target: f64, multipliers: &mut [Multipliers]) -> Prices {
+        let always = &mut || ControlFlow::<std::convert::Infallible>::Continue(());
+        match self.price_while(nu, target, multipliers, always) {
+            ControlFlow::Continue(prices) => prices,
+            ControlFlow::Break(never) => match never {},
+        }
+    }
+
+    /// [`Program::price`], asking `go_on` every few hundred columns.
+    pub fn price_while<B>(
+        &self,
+        nu: &[f64],
+        target: f64,
+        multipliers: &mut [Multipliers],
+        go_on: &mut dyn FnMut() -> ControlFlow<B>,
+    ) -> ControlFlow<B, Prices> {
         let c = self.adjoint(nu);
         let margin = self.price_margin(nu);
         let gauge = self.regularizer.gauge();
         let (mut upper, mut lower) = (vec![0.0; c.ncols()], vec![0.0; c.ncols()]);
-        upper.par_iter_mut().zip(&mut lower).zip(multipliers).enumerate().for_each_init(
-            Default::default,
-            |workspace, (j, ((upper, lower), last))| {
-                let cj = column(&c, j);
-                let plain = self.regularizer.column_polar(cj);
-                *upper = plain + margin;
-                match &self.constraint {
-                    None => *lower = plain,
-                    Some(_) if *upper <= target => {}
-                    Some(constraint) => {
+        for (j, (upper, lower)) in upper.iter_mut().zip(&mut lower).enumerate() {
+            let plain = self.regularizer.column_polar(column(&c, j));
+            *upper = plain + margin;
+            *lower = if self.constraint.is_none() { plain } else { 0.0 };
+        }
+        if let Some(constraint) = &self.constraint {
+            // the adjoint norm bounds the price in any cone: only the rest needs a projection
+            let open: Vec<usize> = (0..upper.len()).filter(|&j| upper[j] > target).collect();
+            for chunk in open.chunks(PRICING_CHUNK) {
+                go_on()?;
+                let priced: Vec<_> = chunk
+                    .par_iter()
+                    .map_init(Default::default, |workspace, &j| {
+                        let mut last = multipliers[j].clone();
                         let goal = target - margin;
-                        let bounds = constraint.price(j, cj, &gauge, goal, last, workspace);
-                        (*upper, *lower) = (bounds.0 + margin, bounds.1);
-                    }
+                        let bounds =
+                            constraint.price(j, column(&c, j), &gauge, goal, &mut last, workspace);
+                        (bounds, last)
+                    })
+                    .collect();
+                for (&j, (bounds, last)) in chunk.iter().zip(priced) {
+                    (upper[j], lower[j]) = (bounds.0 + margin, bounds.1);
+                    multipliers[j] = last;
                 }
-            },
-        );
-        Prices { upper, lower }
+            }
+        }
+        ControlFlow::Continue(Prices { upper, lower })
+    }
+
+    /// A lower bound from ν by adjoint norms alone (cones ignored): weak, but one adjoint.
+    pub fn quick_bound(&self, nu: &[f64]) -> f64 {
+        let kappa = self.regularizer.polar(&self.adjoint(nu)) + self.price_margin(nu);
+        self.lower_bound(nu, kappa)
     }
 
     /// Fresh (empty) multipliers for [`Program::price`].

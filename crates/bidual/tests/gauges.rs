@@ -155,8 +155,7 @@ fn sums_and_maxima_over_columns() {
     let r = &mut Random::new(3);
     for radius in [None, Some(2.5)] {
         let (rho, z) = (gauge(radius), r.matrix(4, 9));
-        let columns: Vec<Vec<f64>> =
-            (0..9).map(|c| (0..4).map(|i| z[(i, c)]).collect()).collect();
+        let columns: Vec<Vec<f64>> = (0..9).map(|c| (0..4).map(|i| z[(i, c)]).collect()).collect();
         let sum: f64 = columns.iter().map(|c| value(radius, c)).sum();
         assert!((rho.value(&z) - sum).abs() <= 1e-13);
         let largest = columns.iter().map(|c| rho.column_polar(c)).fold(0.0, f64::max);

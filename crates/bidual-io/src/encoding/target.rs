@@ -136,21 +136,15 @@ pub fn binary_target(table: &Table, name: &str) -> Result<BinaryTarget, Error> {
             let signs = binary_signs(table, name, &classes)?;
             Ok(BinaryTarget { classes, signs })
         }
-        Err(names) if names.len() < 2 => Err(Error::OneClass {
-            file,
-            column,
-            found: names.concat(),
-        }),
+        Err(names) if names.len() < 2 => {
+            Err(Error::OneClass { file, column, found: names.concat() })
+        }
         Err(mut found) => {
             if found.len() == LISTED {
                 found.truncate(LISTED - 1);
                 found.push("…".to_owned());
             }
-            Err(Error::ManyClasses {
-                file,
-                column,
-                found,
-            })
+            Err(Error::ManyClasses { file, column, found })
         }
     }
 }

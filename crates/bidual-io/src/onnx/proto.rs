@@ -79,10 +79,7 @@ impl Node {
             integer: Some(i64::from(INT64)),
             kind: Some(ATTRIBUTE_INT),
         };
-        Node {
-            attributes: vec![attribute],
-            ..Node::new("Cast", &[input], output)
-        }
+        Node { attributes: vec![attribute], ..Node::new("Cast", &[input], output) }
     }
 }
 
@@ -139,11 +136,7 @@ pub struct ValueInfo {
 impl ValueInfo {
     /// `rows` (a symbol) × `columns` doubles.
     pub fn doubles(name: &str, rows: &str, columns: i64) -> ValueInfo {
-        ValueInfo::new(
-            name,
-            DOUBLE,
-            vec![Size::Name(rows.to_owned()), Size::Value(columns)],
-        )
+        ValueInfo::new(name, DOUBLE, vec![Size::Name(rows.to_owned()), Size::Value(columns)])
     }
 
     /// `rows` (a symbol) integers.
@@ -158,9 +151,7 @@ impl ValueInfo {
             r#type: Some(Type {
                 tensor: Some(TensorType {
                     element: Some(element),
-                    shape: Some(Shape {
-                        dimensions: dimensions.collect(),
-                    }),
+                    shape: Some(Shape { dimensions: dimensions.collect() }),
                 }),
             }),
         }

@@ -18,19 +18,13 @@ pub fn read_csv_bytes(bytes: &[u8], source: &str) -> Result<Table, Error> {
     let data = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut rows = Rows::new(data, source);
     let Some(place) = rows.advance()? else {
-        return Err(Error::Empty {
-            file: source.to_owned(),
-        });
+        return Err(Error::Empty { file: source.to_owned() });
     };
     let names = strings(&rows.record, source, place)?;
     if let [only] = names.as_slice()
         && only.contains([';', '\t', '|'])
     {
-        return Err(Error::Separator {
-            file: source.to_owned(),
-            place,
-            found: only.clone(),
-        });
+        return Err(Error::Separator { file: source.to_owned(), place, found: only.clone() });
     }
     super::check_names(source, &names)?;
 
@@ -102,26 +96,16 @@ impl<'a> Rows<'a> {
             .flexible(true)
             .trim(Trim::All)
             .from_reader(data);
-        Rows {
-            reader,
-            data,
-            source,
-            record: ByteRecord::new(),
-            at: 0,
-            line: 1,
-        }
+        Rows { reader, data, source, record: ByteRecord::new(), at: 0, line: 1 }
     }
 
     /// Reads the next row into `record`; `None` at the end of the file.
     fn advance(&mut self) -> Result<Option<Place>, Error> {
-        let more = self
-            .reader
-            .read_byte_record(&mut self.record)
-            .map_err(|e| Error::Damaged {
-                file: self.source.to_owned(),
-                format: "CSV",
-                reason: e.to_string(),
-            })?;
+        let more = self.reader.read_byte_record(&mut self.record).map_err(|e| Error::Damaged {
+            file: self.source.to_owned(),
+            format: "CSV",
+            reason: e.to_string(),
+        })?;
         if !more {
             return Ok(None);
         }
@@ -153,9 +137,7 @@ fn line_ends(bytes: &[u8]) -> u64 {
 
 fn strings(record: &ByteRecord, source: &str, place: Place) -> Result<Vec<String>, Error> {
     let fields = record.iter().enumerate();
-    fields
-        .map(|(i, field)| utf8(field, source, place, i).map(str::to_owned))
-        .collect()
+    fields.map(|(i, field)| utf8(field, source, place, i).map(str::to_owned)).collect()
 }
 
 fn utf8<'f>(field: &'f [u8], source: &str, place: Place, index: usize) -> Result<&'f str, Error> {

@@ -45,11 +45,7 @@ pub(crate) fn input_columns(
 ) -> (Vec<String>, Vec<Column>) {
     if rows == 0 || columns == 0 {
         // An empty array may claim any number of columns.
-        let names = if columns == 0 {
-            vec![]
-        } else {
-            vec!["x0".to_owned()]
-        };
+        let names = if columns == 0 { vec![] } else { vec!["x0".to_owned()] };
         return (names, vec![Column::Number(vec![]); columns.min(1)]);
     }
     (0..columns)
@@ -90,10 +86,7 @@ pub(crate) fn parse(bytes: &[u8], file: &str, name: &str) -> Result<Array, Error
     if header.fortran_order && header.shape.len() > 1 {
         values = to_c_order(&values, &header.shape);
     }
-    Ok(Array {
-        shape: header.shape,
-        values,
-    })
+    Ok(Array { shape: header.shape, values })
 }
 
 /// `(3, 4)`, and `(3,)` for one dimension, as NumPy writes it.
@@ -174,11 +167,7 @@ impl Header {
                 None => return None,
             };
         }
-        Some(Header {
-            descr: descr?,
-            fortran_order: fortran_order?,
-            shape: shape?,
-        })
+        Some(Header { descr: descr?, fortran_order: fortran_order?, shape: shape? })
     }
 }
 
@@ -208,11 +197,7 @@ impl Element {
             }
             _ => return None,
         };
-        Some(Element {
-            kind,
-            size,
-            big_endian: order == b'>',
-        })
+        Some(Element { kind, size, big_endian: order == b'>' })
     }
 
     /// The value of one element; `bytes` has the element's size.
@@ -223,8 +208,7 @@ impl Element {
         ordered.for_each(|(to, &from)| *to = from);
         if self.big_endian {
             let used = word.iter_mut().take(self.size);
-            used.zip(bytes.iter().rev())
-                .for_each(|(to, &from)| *to = from);
+            used.zip(bytes.iter().rev()).for_each(|(to, &from)| *to = from);
         }
         let raw = u64::from_le_bytes(word);
         let unused = 64 - 8 * self.size as u32;
@@ -276,10 +260,8 @@ pub fn write_npy(out: &mut dyn Write, columns: &[&[f64]]) -> io::Result<()> {
         1 => vec![rows],
         count => vec![rows, count],
     };
-    let mut header = format!(
-        "{{'descr': '<f8', 'fortran_order': False, 'shape': {}, }}",
-        shape_text(&shape)
-    );
+    let mut header =
+        format!("{{'descr': '<f8', 'fortran_order': False, 'shape': {}, }}", shape_text(&shape));
     // Magic, version, length and header end on a multiple of 64, with \n.
     let length = (10 + header.len() + 1).next_multiple_of(64) - 10;
     header.extend(std::iter::repeat_n(' ', length - header.len() - 1));
@@ -354,11 +336,7 @@ mod tests {
 
     #[test]
     fn huge_shapes_are_refused() {
-        for shape in [
-            "(18446744073709551615, 3)",
-            "(4294967296, 4294967296)",
-            "(99999999999,)",
-        ] {
+        for shape in ["(18446744073709551615, 3)", "(4294967296, 4294967296)", "(99999999999,)"] {
             let header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}");
             let message = read_npy_bytes(&file(&header, &[0; 8]), "t.npy").unwrap_err();
             assert!(message.to_string().contains("does not match the 8 bytes"));

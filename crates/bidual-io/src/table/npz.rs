@@ -75,9 +75,7 @@ fn member(
     source: &str,
 ) -> Result<Array, Error> {
     let failed = |reason: String| damaged(source, format!("{name}: {reason}"));
-    let file = archive
-        .by_name(&format!("{name}.npy"))
-        .map_err(|e| failed(e.to_string()))?;
+    let file = archive.by_name(&format!("{name}.npy")).map_err(|e| failed(e.to_string()))?;
     // The sizes in the archive are only claims, so the buffer grows with what
     // is really there, up to a plausible size.
     let (size, packed) = (file.size(), file.compressed_size());
@@ -85,9 +83,7 @@ fn member(
         return Err(failed(format!("{size} bytes cannot come from {packed}")));
     }
     let mut bytes = Vec::new();
-    file.take(size.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .map_err(|e| failed(e.to_string()))?;
+    file.take(size.saturating_add(1)).read_to_end(&mut bytes).map_err(|e| failed(e.to_string()))?;
     if bytes.len() as u64 != size {
         return Err(failed("its size differs from the archive's entry".into()));
     }
@@ -95,11 +91,7 @@ fn member(
 }
 
 fn damaged(source: &str, reason: String) -> Error {
-    Error::Damaged {
-        file: source.to_owned(),
-        format: "NPZ",
-        reason,
-    }
+    Error::Damaged { file: source.to_owned(), format: "NPZ", reason }
 }
 
 fn shape_error(source: &str, name: &str, array: &Array, expected: &'static str) -> Error {

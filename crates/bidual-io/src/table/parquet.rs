@@ -45,19 +45,12 @@ pub(crate) fn read(bytes: Bytes, source: &str) -> Result<Table, Error> {
     // damaged file must not end the program. The panic hook is left alone, as
     // it belongs to the program. Nothing outlives the closure on failure.
     catch_unwind(AssertUnwindSafe(|| read_file(bytes, source))).unwrap_or_else(|_| {
-        Err(damaged(
-            source,
-            "the decoder stopped at inconsistent data".to_owned(),
-        ))
+        Err(damaged(source, "the decoder stopped at inconsistent data".to_owned()))
     })
 }
 
 fn damaged(source: &str, reason: String) -> Error {
-    Error::Damaged {
-        file: source.to_owned(),
-        format: "Parquet",
-        reason,
-    }
+    Error::Damaged { file: source.to_owned(), format: "Parquet", reason }
 }
 
 fn read_file(bytes: Bytes, source: &str) -> Result<Table, Error> {
@@ -110,8 +103,7 @@ fn read_file(bytes: Bytes, source: &str) -> Result<Table, Error> {
         let mut cells = Cells::default();
         for group in 0..metadata.num_row_groups() {
             let group = reader.get_row_group(group).map_err(broken)?;
-            kind.read(group.as_ref(), index, &mut cells)
-                .map_err(broken)?;
+            kind.read(group.as_ref(), index, &mut cells).map_err(broken)?;
         }
         if cells.len != rows {
             return Err(inconsistent());
@@ -149,10 +141,8 @@ impl Kind {
         use ConvertedType as C;
         let (converted, logical) = (column.converted_type(), column.logical_type_ref());
         let integer = matches!(logical, None | Some(LogicalType::Integer { .. }));
-        let string = matches!(
-            logical,
-            Some(LogicalType::String | LogicalType::Enum | LogicalType::Json)
-        );
+        let string =
+            matches!(logical, Some(LogicalType::String | LogicalType::Enum | LogicalType::Json));
         let kind = match (column.physical_type(), converted) {
             (PhysicalType::BOOLEAN, C::NONE) => Some(Kind::Bool),
             (PhysicalType::FLOAT, C::NONE) => Some(Kind::Float),
@@ -172,10 +162,7 @@ impl Kind {
                 C::NONE => column.physical_type().to_string(),
                 other => format!("{} ({other})", column.physical_type()),
             };
-            unsupported(
-                found,
-                "convert the column to a number or to UTF-8 text, or remove it",
-            )
+            unsupported(found, "convert the column to a number or to UTF-8 text, or remove it")
         })
     }
 

@@ -46,14 +46,36 @@ pub struct Cells {
 #[derive(Clone, Debug, PartialEq)]
 pub enum EnumerateError {
     /// The data do not hold n·d numbers.
-    Shape { n: usize, d: usize, found: usize },
+    Shape {
+        /// Rows expected.
+        n: usize,
+        /// Columns expected.
+        d: usize,
+        /// Numbers found.
+        found: usize,
+    },
     /// An entry is infinite or not a number.
-    NonFinite { row: usize, column: usize },
+    NonFinite {
+        /// Row, from 0.
+        row: usize,
+        /// Column, from 0.
+        column: usize,
+    },
     /// There are more cells than allowed: at least `found`, at most `bound`.
-    Limit { limit: usize, found: usize, bound: u128 },
+    Limit {
+        /// Cells allowed.
+        limit: usize,
+        /// Cells found before stopping.
+        found: usize,
+        /// Number of cells in general position.
+        bound: u128,
+    },
     /// The data are so nearly degenerate that double precision does not
     /// separate the cells.
-    Numerical { reason: String },
+    Numerical {
+        /// What failed.
+        reason: String,
+    },
 }
 
 impl fmt::Display for EnumerateError {
@@ -67,7 +89,7 @@ impl fmt::Display for EnumerateError {
             }
             Self::Limit { limit, found, bound } => write!(
                 f,
-                "more than {limit} activation patterns: at least {found}, at most {bound}"
+                "the data have more than {limit} activation patterns (at least {found}, at most {bound}): sample patterns, or use fewer rows or features"
             ),
             Self::Numerical { reason } => {
                 write!(f, "the arrangement is too nearly degenerate: {reason}")

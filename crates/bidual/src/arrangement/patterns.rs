@@ -22,9 +22,23 @@ pub struct Patterns {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PatternError {
     /// A character other than `0` and `1`; `position` counts characters from 0.
-    Character { pattern: usize, position: usize, found: char },
+    Character {
+        /// Which string, from 0.
+        pattern: usize,
+        /// Which character, from 0.
+        position: usize,
+        /// The character.
+        found: char,
+    },
     /// A pattern whose length is not that of the first one.
-    Length { pattern: usize, expected: usize, found: usize },
+    Length {
+        /// Which string, from 0.
+        pattern: usize,
+        /// Number of samples.
+        expected: usize,
+        /// Length of the string.
+        found: usize,
+    },
 }
 
 impl fmt::Display for PatternError {

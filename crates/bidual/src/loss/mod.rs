@@ -303,7 +303,7 @@ impl fmt::Display for LossError {
             }
             LossError::NoIntercept { loss } => write!(
                 out,
-                "the {loss} loss has no best intercept: all weighted samples have the same label"
+                "the {loss} loss has no best output bias, because all weighted samples have the same label: add samples of the other class or switch the output bias off"
             ),
             LossError::NestedIntercept { loss } => {
                 write!(out, "the {loss} loss already has an intercept")

@@ -117,7 +117,7 @@ impl LinearOperator for Gated {
         (self.x.nrows(), 1)
     }
 
-    fn apply_into(&self, z: MatRef<'_, f64>, mut out: MatMut<'_, f64>) {
+    fn apply_into(&self, z: MatRef<'_, f64>, out: MatMut<'_, f64>) {
         // columns that are exactly zero cost nothing
         let values: Vec<(usize, Vec<f64>)> = (0..self.columns.len())
             .filter(|&c| z.col(c).iter().any(|v| *v != 0.0))
@@ -135,7 +135,7 @@ impl LinearOperator for Gated {
         let d = self.x.ncols();
         let r: Vec<f64> = r.col(0).iter().copied().collect();
         // 2p and 2p+1 share a pattern: the second is the first with the other sign
-        let paired = self.columns.len() % 2 == 0
+        let paired = self.columns.len().is_multiple_of(2)
             && self.columns.chunks(2).all(|c| c[0].0 == c[1].0 && c[0].1 == -c[1].1);
         if paired && !self.columns.is_empty() {
             let halves = self.columns.iter().step_by(2).copied().collect();

@@ -29,6 +29,12 @@ impl GroupL2 {
     }
 }
 
+impl Default for GroupL2 {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Regularizer for GroupL2 {
     fn column_value(&self, v: &[f64]) -> f64 {
         self.gauge.value(v)

@@ -21,17 +21,20 @@ use std::ops::ControlFlow;
 pub struct ColumnGeneration {
     /// Relative duality gap at which to stop.
     pub tolerance: f64,
-    /// Pricing rounds at most.
-    pub max_rounds: usize,
+    /// Newton steps at most, over all masters.
+    pub max_iterations: usize,
     /// Columns added in a round: at least this many, or half of those in play if more.
     pub batch: usize,
 }
 
 impl Default for ColumnGeneration {
     fn default() -> Self {
-        Self { tolerance: 1e-6, max_rounds: 200, batch: 10 }
+        Self { tolerance: 1e-6, max_iterations: 10_000, batch: 10 }
     }
 }
+
+/// Far more rounds than any program needs: each adds a column or sharpens the master.
+const MAX_ROUNDS: usize = 10_000;
 
 /// State shared by the solvers that work on dense blocks.
 pub(super) struct Session<'a> {
@@ -134,15 +137,32 @@ impl<'a> Session<'a> {
         SparseColumns { columns: self.names.clone(), values }
     }
 
-    /// Prices every column at the residual of the last master and improves the lower bound.
-    pub(super) fn bound(&mut self) -> Prices {
+    /// Prices every column at the residual of the last master and improves the
+    /// lower bound; the status if the observer stopped it half way.
+    pub(super) fn bound(&mut self, observer: &mut dyn Observer) -> ControlFlow<Status, Prices> {
         let nu = self.program.residual(&self.f);
-        let prices = self.program.price(&nu, self.program.lambda, &mut self.multipliers);
-        let lower = self.program.lower_bound(&nu, prices.kappa());
+        if self.lower == f64::NEG_INFINITY {
+            // something to stand on should the full pricing be interrupted
+            (self.lower, self.nu) = (self.program.quick_bound(&nu), nu.clone());
+        }
+        let progress = self.progress();
+        let (program, multipliers) = (self.program, &mut self.multipliers);
+        let prices = program
+            .price_while(&nu, program.lambda, multipliers, &mut || observer.observe(&progress))?;
+        let lower = program.lower_bound(&nu, prices.kappa());
         if lower > self.lower {
             (self.lower, self.nu) = (lower, nu);
         }
-        prices
+        ControlFlow::Continue(prices)
+    }
+
+    fn progress(&self) -> Progress {
+        Progress {
+            iteration: self.iterations,
+            upper: self.upper,
+            lower: self.lower,
+            active: self.names.len(),
+        }
     }
 
     /// Drops columns that the master has driven to zero.
@@ -235,21 +255,25 @@ impl Solver for ColumnGeneration {
         if let Some(start) = start {
             fresh = session.add(&start.columns, Some(start));
         }
-        for round in 0..self.max_rounds {
-            let prices = if round == 0 && fresh > 0 { None } else { Some(session.bound()) };
-            if let Some(prices) = prices {
-                let progress = Progress {
-                    iteration: session.iterations,
-                    upper: session.upper,
-                    lower: session.lower,
-                    active: session.names.len(),
+        for round in 0..MAX_ROUNDS {
+            // a warm start is solved first and priced after
+            if round > 0 || fresh == 0 {
+                let prices = match session.bound(observer) {
+                    ControlFlow::Continue(prices) => prices,
+                    ControlFlow::Break(reason) => {
+                        status = reason;
+                        break;
+                    }
                 };
                 if relative_gap(session.lower, session.upper) <= self.tolerance {
                     status = Status::Certified;
                     break;
                 }
-                if let ControlFlow::Break(reason) = observer.observe(&progress) {
+                if let ControlFlow::Break(reason) = observer.observe(&session.progress()) {
                     status = reason;
+                    break;
+                }
+                if session.iterations >= self.max_iterations {
                     break;
                 }
                 session.drop_inactive();
@@ -281,7 +305,7 @@ impl Solver for ColumnGeneration {
                     0.0
                 }),
                 distance: distance.clamp(1e-4 * session.upper.abs(), 0.1 * session.upper.abs()),
-                max_iterations: 100,
+                max_iterations: (self.max_iterations - session.iterations).min(100),
             };
             let active = session.names.len();
             let stopped = session.solve_master(&target, &mut |iteration, upper, _| {
@@ -289,7 +313,6 @@ impl Solver for ColumnGeneration {
             });
             if matches!(stopped, Status::TimeLimit | Status::Interrupted) {
                 status = stopped;
-                session.bound();
                 break;
             }
         }

@@ -3,10 +3,12 @@
 mod column_generation;
 mod fista;
 mod interior_point;
+mod staged;
 
 pub use column_generation::ColumnGeneration;
 pub use fista::Fista;
 pub use interior_point::InteriorPoint;
+pub use staged::Staged;
 
 use crate::linalg::{Mat, column, column_mut};
 use crate::{Program, Result};
@@ -38,6 +40,11 @@ impl Status {
             Status::Interrupted => "interrupted",
             Status::Stalled => "stalled",
         }
+    }
+
+    /// True if the observer or the clock ended the solve.
+    pub fn is_early(self) -> bool {
+        matches!(self, Status::TimeLimit | Status::Interrupted)
     }
 
     /// One sentence that says what it means and what to do.

@@ -48,9 +48,8 @@ pub fn random_problem(seed: u64) -> (Dataset, Options) {
         _ => LossKind::SquaredHinge,
     };
     let integers = seed % 3 == 0;
-    let mut x = Mat::from_fn(n, d, |_, _| {
-        if integers { f64::from(r.integer(-2, 2)) } else { r.normal() }
-    });
+    let mut x =
+        Mat::from_fn(n, d, |_, _| if integers { f64::from(r.integer(-2, 2)) } else { r.normal() });
     if integers {
         for j in 0..d {
             x[(1, j)] = x[(0, j)]; // a repeated sample
@@ -286,9 +285,8 @@ impl Competitor {
     /// Loss + λ/2·Σ(‖w‖² + a²), as it stands.
     pub fn objective(&self, setup: &Setup) -> f64 {
         let f = self.outputs(setup);
-        let loss: f64 = (0..f.len())
-            .map(|i| setup.omega[i] * loss_of(setup.loss, f[i], setup.y[i]).0)
-            .sum();
+        let loss: f64 =
+            (0..f.len()).map(|i| setup.omega[i] * loss_of(setup.loss, f[i], setup.y[i]).0).sum();
         let decay: f64 =
             self.neurons.iter().map(|n| 0.5 * (n.square(setup.bias) + n.a * n.a)).sum();
         loss + setup.lambda * decay
@@ -296,8 +294,7 @@ impl Competitor {
 
     /// The least objective of the same function: neurons balanced, constant refitted.
     pub fn best_objective(&self, setup: &Setup) -> f64 {
-        let norms: f64 =
-            self.neurons.iter().map(|n| n.square(setup.bias).sqrt() * n.a.abs()).sum();
+        let norms: f64 = self.neurons.iter().map(|n| n.square(setup.bias).sqrt() * n.a.abs()).sum();
         setup.loss_at(&self.outputs(setup)) + setup.lambda * norms
     }
 

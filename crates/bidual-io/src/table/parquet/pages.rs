@@ -20,11 +20,7 @@ pub(super) struct CheckedPages {
 
 impl CheckedPages {
     pub(super) fn new(pages: Box<dyn PageReader>, rows: usize, nullable: bool) -> Self {
-        CheckedPages {
-            pages,
-            left: rows,
-            nullable,
-        }
+        CheckedPages { pages, left: rows, nullable }
     }
 
     fn check(&mut self, page: Page) -> ParquetResult<Page> {
@@ -58,12 +54,7 @@ impl CheckedPages {
                     rest.get(usize::try_from(u32::from_le_bytes(*length)).ok()?..)
                 })
             }
-            Page::DataPageV2 {
-                buf,
-                def_levels_byte_len,
-                rep_levels_byte_len,
-                ..
-            } => {
+            Page::DataPageV2 { buf, def_levels_byte_len, rep_levels_byte_len, .. } => {
                 let levels = u64::from(*def_levels_byte_len) + u64::from(*rep_levels_byte_len);
                 usize::try_from(levels).ok().and_then(|n| buf.get(n..))
             }

@@ -37,7 +37,7 @@ pub struct InteriorPoint {
 
 impl Default for InteriorPoint {
     fn default() -> Self {
-        Self { tolerance: 1e-8, max_iterations: 200 }
+        Self { tolerance: 1e-7, max_iterations: 200 }
     }
 }
 
@@ -325,7 +325,11 @@ impl Solver for InteriorPoint {
         let status = session.solve_master(&target, &mut |iteration, upper, lower| {
             observer.observe(&Progress { iteration, upper, lower, active: all.len() })
         });
-        session.bound();
+        // prices of its own columns: nothing is left to add, only the bound improves
+        let status = match session.bound(observer) {
+            ControlFlow::Continue(_) => status,
+            ControlFlow::Break(reason) => reason,
+        };
         Ok(session.finish(status, self.tolerance))
     }
 }
