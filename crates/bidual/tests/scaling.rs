@@ -101,12 +101,6 @@ fn useless_columns() {
         let other =
             Mat::from_fn(40, 8, |i, j| if [4, 6, 7].contains(&j) { 5e3 } else { wide.x[(i, j)] });
         assert_eq!(model.predict(&other), model.predict(&wide.x));
-        // the repeated column shares the work: less decay for the same function
-        let alone =
-            trained(&plain, &Options { lambda: Lambda::Absolute(model.lambda), ..options.clone() });
-        if options.bias == Bias::None {
-            assert!(model.lambda_max >= alone.lambda_max * 0.5);
-        }
         let again = certify(&model, &wide).expect("certified");
         assert!((again.upper - model.certificate.upper).abs() <= 1e-9 * again.upper);
     }

@@ -18,6 +18,7 @@ use crate::linalg::{Mat, column, gemm};
 use crate::network::Gates;
 use crate::{Error, Result};
 use rayon::prelude::*;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Distinct activation patterns of n samples with, where known, a gate that produces each.
@@ -96,12 +97,14 @@ impl Arrangement {
     }
 
     /// All open cells of the rows of `x` (append a column of ones for a hidden
-    /// bias), at most `limit`.
+    /// bias), at most `limit`. Refuses data on which f64 cannot tell whether the
+    /// list is complete: rows or columns that are almost, but not quite, parallel.
     pub fn all_cells(x: &Mat, limit: usize) -> Result<Self> {
         let (n, d) = (x.nrows(), x.ncols());
         let rows: Vec<f64> =
             (0..n).flat_map(|i| (0..d).map(move |j| (i, j))).map(|at| x[at]).collect();
         let cells = enumerate_cells(&rows, n, d, limit)?;
+        check_separation(x, &cells)?;
         let live: Vec<usize> =
             (0..cells.patterns.len()).filter(|&k| !cells.patterns.is_zero(k)).collect();
         Ok(Self {
@@ -121,4 +124,48 @@ impl Arrangement {
     pub fn is_empty(&self) -> bool {
         self.patterns.is_empty()
     }
+}
+
+/// Relative width below which a cell of a complete list may be missing; charged
+/// to every bound over all networks.
+pub(crate) const CELL_WIDTH: f64 = 1e-11;
+
+/// Errors if the list of cells treats different rows as one, or drops a direction that is not zero.
+fn check_separation(x: &Mat, cells: &Cells) -> Result<()> {
+    let (n, d) = (x.nrows(), x.ncols());
+    let refuse = |what: String| {
+        Err(Error::Data(format!(
+            "{what}: whether the list of patterns is complete cannot be decided in double precision; round or drop one of them, or sample patterns"
+        )))
+    };
+    let values = x.singular_values().unwrap_or_default();
+    if let (Some(first), Some(dropped)) = (values.first(), values.get(cells.rank))
+        && *dropped > 1e-12 * first
+    {
+        return refuse("some features are almost, but not quite, collinear".into());
+    }
+    let row = |i: usize| (0..d).map(|j| x[(i, j)]).collect::<Vec<f64>>();
+    let norms: Vec<f64> = (0..n).map(|i| crate::linalg::norm(&row(i))).collect();
+    let longest = norms.iter().copied().fold(0.0, f64::max);
+    // rows on one hyperplane have the same bits in every cell, or opposite ones
+    let mut seen: HashMap<Vec<bool>, usize> = HashMap::new();
+    for i in 0..n {
+        if norms[i] == 0.0 {
+            continue;
+        }
+        if norms[i] <= ZERO_ROW * longest {
+            return refuse(format!("sample {i} is almost, but not quite, the zero vector"));
+        }
+        let first = cells.patterns.get(0, i);
+        let key = (0..cells.patterns.len()).map(|p| cells.patterns.get(p, i) == first).collect();
+        let twin = *seen.entry(key).or_insert(i);
+        let sign = if cells.patterns.get(0, twin) == first { 1.0 } else { -1.0 };
+        let apart: Vec<f64> = (0..d)
+            .map(|j| x[(i, j)] / norms[i] - sign * x[(twin, j)] / norms[twin])
+            .collect();
+        if crate::linalg::norm(&apart) > 1e-12 {
+            return refuse(format!("samples {twin} and {i} are almost, but not quite, parallel"));
+        }
+    }
+    Ok(())
 }

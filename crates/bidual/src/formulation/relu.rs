@@ -8,7 +8,7 @@
 //! real network attains.
 
 use super::{Formulation, recover, with_ones};
-use crate::arrangement::Arrangement;
+use crate::arrangement::{Arrangement, CELL_WIDTH};
 use crate::certificate::{Method, Scope};
 use crate::cone::Constraint;
 use crate::linalg::Mat;
@@ -57,8 +57,11 @@ impl Relu {
             _ => GroupL2::new(),
         };
         let patterns = arrangement.patterns.clone();
+        let margin = if arrangement.complete { CELL_WIDTH } else { 0.0 };
         Ok(Self {
-            operator: Arc::new(Gated::signed(features.clone(), patterns.clone())),
+            operator: Arc::new(
+                Gated::signed(features.clone(), patterns.clone()).with_margin(margin),
+            ),
             constraint: Constraint::new(HalfSpaces::signed(features, patterns)),
             regularizer: Arc::new(regularizer),
             x,

@@ -305,7 +305,7 @@ impl Solver for ColumnGeneration {
                     0.0
                 }),
                 distance: distance.clamp(1e-4 * session.upper.abs(), 0.1 * session.upper.abs()),
-                max_iterations: (self.max_iterations - session.iterations).min(100),
+                max_iterations: self.max_iterations.saturating_sub(session.iterations).min(100),
             };
             let active = session.names.len();
             let stopped = session.solve_master(&target, &mut |iteration, upper, _| {

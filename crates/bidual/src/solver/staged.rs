@@ -23,7 +23,7 @@ pub struct Staged {
 
 impl Default for Staged {
     fn default() -> Self {
-        Self { tolerance: 1e-6, max_iterations: 100_000, first: 1000, newton_order: 2500 }
+        Self { tolerance: 1e-6, max_iterations: 100_000, first: 1000, newton_order: 4000 }
     }
 }
 
