@@ -24,7 +24,7 @@ pub fn run(args: &CertifyArgs) -> Result<Outcome> {
     )?;
     let certificate = bidual::certify(model, &data)?;
     let (gap, tolerance) = (certificate.relative_gap(), model.options.tolerance);
-    let matches = equal(&certificate, &model.certificate);
+    let matches = agrees(&certificate, &model.certificate);
     let score = Score::of(&data, &model.predict(&data.x), model.options.loss.is_classification());
     if args.json {
         report::print_json(&json!({
@@ -43,8 +43,10 @@ pub fn run(args: &CertifyArgs) -> Result<Outcome> {
             "version": env!("CARGO_PKG_VERSION"),
         }))?;
     } else {
-        let stored = if matches {
+        let stored = if matches && close(certificate.lower, model.certificate.lower) {
             "equal to the certificate of the fit".to_owned()
+        } else if matches {
+            "same objective as the fit, which was stopped early with a weaker bound".to_owned()
         } else {
             format!(
                 "differs from the fit (objective {}, lower bound {}): these are other data",
@@ -63,8 +65,13 @@ pub fn run(args: &CertifyArgs) -> Result<Outcome> {
     Ok(Outcome::certified(gap <= tolerance))
 }
 
-fn equal(a: &Certificate, b: &Certificate) -> bool {
-    // two bounds that were never reached are equal, infinite as they are
-    let close = |a: f64, b: f64| a == b || (a - b).abs() <= SAME * a.abs().max(b.abs());
-    close(a.lower, b.lower) && close(a.upper, b.upper) && a.scope == b.scope
+/// The same objective over the same scope, and a bound at least as good as the
+/// stored one: a fit that was stopped early stores what it had proved by then.
+fn agrees(now: &Certificate, stored: &Certificate) -> bool {
+    let bound = now.lower >= stored.lower || close(now.lower, stored.lower);
+    close(now.upper, stored.upper) && bound && now.scope == stored.scope
+}
+
+fn close(a: f64, b: f64) -> bool {
+    a == b || (a - b).abs() <= SAME * a.abs().max(b.abs())
 }
