@@ -27,14 +27,14 @@ ONE_SPLIT, TWENTY_SPLITS = "mishkin2022_seed1995", "gal_hernandez_lobato_20"
 # The budget of each fit: set, splits, options of the ReLU fit, options of the gated fit.
 SETTINGS = [
     ("breast-cancer-wisc-diag", ONE_SPLIT, "--lambda cv --time-limit 2m", "--lambda cv --time-limit 2m"),
-    ("concrete", TWENTY_SPLITS, "--lambda cv --patterns 100 --time-limit 5m",
-     "--lambda cv --patterns 200 --time-limit 5m"),
-    ("chess-krvkp", ONE_SPLIT, "--lambda 0.01 --patterns 50 --time-limit 5m",
-     "--lambda cv --patterns 200 --time-limit 5m"),
-    ("spambase", ONE_SPLIT, "--lambda 0.05 --patterns 50 --time-limit 5m",
-     "--lambda cv --patterns 200 --time-limit 5m"),
-    ("kin8nm", TWENTY_SPLITS, "--lambda 0.01 --patterns 50 --time-limit 5m",
-     "--lambda cv --patterns 100 --time-limit 5m"),
+    ("concrete", TWENTY_SPLITS, "--lambda cv --patterns 200 --time-limit 6m",
+     "--lambda cv --patterns 200 --time-limit 4m"),
+    ("chess-krvkp", ONE_SPLIT, "--lambda 0.01 --patterns 50 --time-limit 4m",
+     "--lambda cv --patterns 200 --time-limit 4m"),
+    ("spambase", ONE_SPLIT, "--lambda 0.03 --patterns 50 --time-limit 4m",
+     "--lambda cv --patterns 200 --time-limit 4m"),
+    ("kin8nm", TWENTY_SPLITS, "--lambda 0.001 --patterns 50 --time-limit 4m",
+     "--lambda cv --patterns 200 --time-limit 4m"),
 ]
 SEEDS = range(3)
 
@@ -204,12 +204,14 @@ def main():
     names = args.sets.split(",")
     if unknown := [name for name in names if name not in known]:
         parser.error(f"unknown set {unknown[0]!r}; known are {', '.join(known)}")
+    if missing := [name for name in names if not (args.data / name / "splits.json").is_file()]:
+        parser.error(f"no {args.data / missing[0] / 'splits.json'}: --data must hold a folder a set")
     if args.splits < 1:
         parser.error("--splits must be at least 1")
     try:
         version = subprocess.run([args.bidual, "--version"], capture_output=True, text=True, check=True)
-    except OSError as error:
-        parser.error(f"{args.bidual}: {error.strerror}; build it with `cargo build --release` or give --bidual")
+    except (OSError, subprocess.CalledProcessError) as error:
+        parser.error(f"{args.bidual}: {error}; build it with `cargo build --release` or give --bidual")
     ensure_packages()
     import numpy, sklearn  # noqa: E401
     args.about = {"versions": {"bidual": version.stdout.split()[-1], "numpy": numpy.__version__,

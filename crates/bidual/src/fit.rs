@@ -362,7 +362,7 @@ pub fn fit(data: &Dataset, options: &Options, observer: &mut dyn Observer) -> Re
     let solver = default_solver(&program, 0.7 * options.tolerance, options.max_iterations);
     let mut limited = Deadline { inner: observer, deadline: deadline(1.0) };
     let solution = solver.solve(&program, None, &mut limited)?;
-    finish(data, options, prepared, solution, (lambda, lambda_max), cross_validation)
+    finish(data, options, &prepared, solution, (lambda, lambda_max), cross_validation)
 }
 
 /// λ_max, refused where nothing can be learnt.
@@ -386,7 +386,7 @@ pub(crate) fn positive_lambda_max(data: &Dataset, prepared: &Prepared) -> Result
 pub(crate) fn finish(
     data: &Dataset,
     options: &Options,
-    prepared: Prepared,
+    prepared: &Prepared,
     solution: Solution,
     (lambda, lambda_max): (f64, f64),
     cross_validation: Option<CrossValidation>,
@@ -404,7 +404,7 @@ pub(crate) fn finish(
         );
         (prepared.certificate(solution.lower, upper), solution.nu)
     } else {
-        certify_prepared(data, options, &prepared, &network, lambda, Some(&solution.nu))
+        certify_prepared(data, options, prepared, &network, lambda, Some(&solution.nu))
     };
     let status = match solution.status {
         _ if certificate.relative_gap() <= options.tolerance => Status::Certified,
@@ -420,8 +420,8 @@ pub(crate) fn finish(
         dual,
         status,
         iterations: solution.iterations,
-        scaling: prepared.scaling,
-        gates: prepared.gates,
+        scaling: prepared.scaling.clone(),
+        gates: prepared.gates.clone(),
         patterns: prepared.patterns,
         cross_validation,
     })

@@ -207,7 +207,8 @@ pub fn path(
     lambdas: impl FnOnce(f64) -> Vec<f64>,
     observer: &mut dyn Observer,
 ) -> Result<Vec<PathPoint>> {
-    let lambda_max = positive_lambda_max(data, &prepare(data, options, None)?)?;
+    let prepared = prepare(data, options, None)?;
+    let lambda_max = positive_lambda_max(data, &prepared)?;
     let deadline = options.time_limit.map(|limit| Instant::now() + limit);
     let mut observer = Deadline { inner: observer, deadline };
     let mut points: Vec<PathPoint> = vec![];
@@ -216,15 +217,14 @@ pub fn path(
     let count = lambdas.len();
     for (k, lambda) in lambdas.into_iter().enumerate() {
         observer.stage(&format!("λ {} of {count}", k + 1));
-        let prepared = prepare(data, options, None)?;
-        let loss = prepared.loss.clone();
+        let loss = prepared.loss.as_ref();
         let program = prepared.formulation.program(lambda);
         let solver = default_solver(&program, 0.7 * options.tolerance, options.max_iterations);
         let solution = solver.solve(&program, start.as_ref(), &mut observer)?;
         start = Some(solution.z.clone());
-        let model = finish(data, options, prepared, solution, (lambda, lambda_max), None)?;
+        let model = finish(data, options, &prepared, solution, (lambda, lambda_max), None)?;
         let stopped = model.status.is_early();
-        let validation_loss = validation.map(|v| validation_loss(&model.network, v, loss.as_ref()));
+        let validation_loss = validation.map(|v| validation_loss(&model.network, v, loss));
         points.push(PathPoint { model, validation_loss });
         if stopped {
             break;

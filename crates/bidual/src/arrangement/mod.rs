@@ -160,9 +160,8 @@ fn check_separation(x: &Mat, cells: &Cells) -> Result<()> {
         let key = (0..cells.patterns.len()).map(|p| cells.patterns.get(p, i) == first).collect();
         let twin = *seen.entry(key).or_insert(i);
         let sign = if cells.patterns.get(0, twin) == first { 1.0 } else { -1.0 };
-        let apart: Vec<f64> = (0..d)
-            .map(|j| x[(i, j)] / norms[i] - sign * x[(twin, j)] / norms[twin])
-            .collect();
+        let apart: Vec<f64> =
+            (0..d).map(|j| x[(i, j)] / norms[i] - sign * x[(twin, j)] / norms[twin]).collect();
         if crate::linalg::norm(&apart) > 1e-12 {
             return refuse(format!("samples {twin} and {i} are almost, but not quite, parallel"));
         }

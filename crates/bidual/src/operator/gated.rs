@@ -60,17 +60,26 @@ impl Gated {
         Self { margin, ..self }
     }
 
-    /// out[rows of one tile] += Σ_c σ_c D_c X z_c, summed in the order of the columns.
-    fn forward_tile(&self, start: usize, z: &[(usize, &[f64])], out: &mut [f64]) {
+    /// Runs `f` on a contiguous copy of the only column of `out` and stores the result.
+    fn with_contiguous(&self, mut out: MatMut<'_, f64>, f: impl FnOnce(&mut [f64])) {
+        self.scratch.with(self.x.nrows(), |buffer| {
+            f(buffer);
+            out.as_mut().col_mut(0).iter_mut().zip(buffer).for_each(|(o, v)| *o = *v);
+        });
+    }
+
+    /// out[rows of one tile] = Σ_c σ_c D_c X z_c, summed in the order of the columns.
+    fn forward_tile(&self, start: usize, z: MatRef<'_, f64>, active: &[usize], out: &mut [f64]) {
+        out.fill(0.0);
         let d = self.x.ncols();
         let rows = out.len();
         let tile = self.x.as_ref().subrows(start, rows);
         self.scratch.with((d + rows) * TILE_PATTERNS + rows, |buffer| {
             let (packed, rest) = buffer.split_at_mut(d * TILE_PATTERNS);
             let (products, mask) = rest.split_at_mut(rows * TILE_PATTERNS);
-            for chunk in z.chunks(TILE_PATTERNS) {
-                for (slot, (_, values)) in packed.chunks_mut(d).zip(chunk) {
-                    slot.copy_from_slice(values);
+            for chunk in active.chunks(TILE_PATTERNS) {
+                for (slot, &c) in packed.chunks_mut(d).zip(chunk) {
+                    slot.iter_mut().zip(z.col(c).iter()).for_each(|(to, from)| *to = *from);
                 }
                 let k = chunk.len();
                 gemm(
@@ -79,8 +88,8 @@ impl Gated {
                     MatRef::from_column_major_slice(&packed[..d * k], d, k),
                     false,
                 );
-                for (product, (c, _)) in products.chunks(rows).zip(chunk) {
-                    let (pattern, sign) = self.columns[*c];
+                for (product, &c) in products.chunks(rows).zip(chunk) {
+                    let (pattern, sign) = self.columns[c];
                     self.patterns.expand_f64(pattern as usize, start, mask);
                     for i in 0..rows {
                         out[i] += sign * mask[i] * product[i];
@@ -91,9 +100,8 @@ impl Gated {
     }
 
     /// out (d×k) = XᵀD_p r for the k patterns of the columns first.., rows summed in order.
-    fn adjoint_tile(&self, first: usize, r: &[f64], out: &mut [f64]) {
-        let (n, d) = (self.x.nrows(), self.x.ncols());
-        let k = out.len() / d;
+    fn adjoint_tile(&self, first: usize, r: &[f64], mut out: MatMut<'_, f64>) {
+        let (n, k) = (self.x.nrows(), out.ncols());
         self.scratch.with(ADJOINT_ROWS * TILE_PATTERNS, |buffer| {
             for start in (0..n).step_by(ADJOINT_ROWS) {
                 let rows = ADJOINT_ROWS.min(n - start);
@@ -103,16 +111,16 @@ impl Gated {
                     masked.iter_mut().zip(&r[start..]).for_each(|(m, r)| *m *= r);
                 }
                 gemm(
-                    MatMut::from_column_major_slice_mut(out, d, k),
+                    out.as_mut(),
                     self.x.as_ref().subrows(start, rows).transpose(),
                     MatRef::from_column_major_slice(&buffer[..rows * k], rows, k),
                     start > 0,
                 );
             }
         });
-        for (c, values) in out.chunks_mut(d).enumerate() {
+        for c in 0..k {
             let sign = self.columns[first + c].1;
-            values.iter_mut().for_each(|v| *v *= sign);
+            out.as_mut().col_mut(c).iter_mut().for_each(|v| *v *= sign);
         }
     }
 }
@@ -126,43 +134,40 @@ impl LinearOperator for Gated {
         (self.x.nrows(), 1)
     }
 
-    fn apply_into(&self, z: MatRef<'_, f64>, out: MatMut<'_, f64>) {
+    fn apply_into(&self, z: MatRef<'_, f64>, mut out: MatMut<'_, f64>) {
         // columns that are exactly zero cost nothing
-        let values: Vec<(usize, Vec<f64>)> = (0..self.columns.len())
-            .filter(|&c| z.col(c).iter().any(|v| *v != 0.0))
-            .map(|c| (c, z.col(c).iter().copied().collect()))
-            .collect();
-        let active: Vec<(usize, &[f64])> = values.iter().map(|(c, v)| (*c, &v[..])).collect();
-        let mut f = vec![0.0; self.x.nrows()];
-        f.par_chunks_mut(FORWARD_ROWS).enumerate().for_each(|(t, tile)| {
-            self.forward_tile(t * FORWARD_ROWS, &active, tile);
+        let used = |c: &usize| z.col(*c).iter().any(|v| *v != 0.0);
+        let active: Vec<usize> = (0..self.columns.len()).filter(used).collect();
+        self.with_contiguous(out.as_mut(), |f| {
+            f.par_chunks_mut(FORWARD_ROWS).enumerate().for_each(|(t, tile)| {
+                self.forward_tile(t * FORWARD_ROWS, z, &active, tile);
+            });
         });
-        out.col_mut(0).iter_mut().zip(f).for_each(|(o, v)| *o = v);
     }
 
     fn adjoint_into(&self, r: MatRef<'_, f64>, mut out: MatMut<'_, f64>) {
-        let d = self.x.ncols();
-        let r: Vec<f64> = r.col(0).iter().copied().collect();
         // 2p and 2p+1 share a pattern: the second is the first with the other sign
         let paired = self.columns.len().is_multiple_of(2)
             && self.columns.chunks(2).all(|c| c[0].0 == c[1].0 && c[0].1 == -c[1].1);
         if paired && !self.columns.is_empty() {
             let halves = self.columns.iter().step_by(2).copied().collect();
             let half = Self { columns: halves, ..self.clone() };
-            let mut positive = Mat::zeros(d, self.columns.len() / 2);
-            half.adjoint_into(crate::linalg::as_column(&r), positive.as_mut());
+            let mut first = Mat::zeros(self.x.ncols(), self.columns.len() / 2);
+            half.adjoint_into(r, first.as_mut());
             for c in 0..self.columns.len() {
                 let sign = if c % 2 == 0 { 1.0 } else { -1.0 };
-                let from = column(&positive, c / 2);
+                let from = column(&first, c / 2);
                 out.as_mut().col_mut(c).iter_mut().zip(from).for_each(|(o, v)| *o = sign * v);
             }
             return;
         }
-        let mut values = vec![0.0; d * self.columns.len()];
-        values.par_chunks_mut(d * TILE_PATTERNS).enumerate().for_each(|(t, tile)| {
-            self.adjoint_tile(t * TILE_PATTERNS, &r, tile);
+        self.scratch.with(self.x.nrows(), |contiguous| {
+            contiguous.iter_mut().zip(r.col(0).iter()).for_each(|(to, from)| *to = *from);
+            let contiguous = &*contiguous;
+            out.par_col_chunks_mut(TILE_PATTERNS).enumerate().for_each(|(t, tile)| {
+                self.adjoint_tile(t * TILE_PATTERNS, contiguous, tile);
+            });
         });
-        out.copy_from(MatRef::from_column_major_slice(&values, d, self.columns.len()));
     }
 
     fn restrict(&self, columns: &[usize]) -> Arc<dyn LinearOperator> {
