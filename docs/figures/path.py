@@ -83,7 +83,7 @@ def draw(points):
         height_of = base - LOWER * neurons / most
         drawing.line(LEFT, height_of, WIDTH - RIGHT, height_of, GRID)
         drawing.text(LEFT - 8, height_of + 4, str(neurons), "end")
-    for fraction in (1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001):
+    for fraction in (1, 0.3, 0.1, 0.03, 0.01, 0.005):
         if math.log(fraction) >= last - 1e-9:
             drawing.text(x(fraction), base + 18, f"{fraction:g}")
             drawing.line(x(fraction), base, x(fraction), base + 5, INK)

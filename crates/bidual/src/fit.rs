@@ -372,8 +372,11 @@ pub(crate) fn positive_lambda_max(data: &Dataset, prepared: &Prepared) -> Result
             "every target is {found}: there is nothing to learn; check the target column"
         )));
     }
-    let lambda_max = prepared.formulation.program(0.0).lambda_max();
-    if lambda_max <= 0.0 {
+    let program = prepared.formulation.program(0.0);
+    let lambda_max = program.lambda_max();
+    // a λ_max of the size of its own rounding is zero
+    let residual = program.residual(&vec![0.0; data.samples()]);
+    if lambda_max <= 10.0 * program.operator.adjoint_rounding(&residual) {
         return Err(Error::Data(
             "λ_max is 0: the residual is orthogonal to every neuron, so no network improves on the constant; check features and targets"
                 .into(),

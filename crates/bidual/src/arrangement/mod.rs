@@ -72,7 +72,7 @@ impl Arrangement {
         let live: Vec<usize> = (0..distinct.len()).filter(|&k| !distinct.is_zero(k)).collect();
         if live.is_empty() {
             return Err(Error::Option(
-                "every gate is off on every sample: nothing can be trained; check the thresholds"
+                "every gate is off on every sample, so nothing can be trained: sample more patterns, or check the thresholds of given gates"
                     .into(),
             ));
         }

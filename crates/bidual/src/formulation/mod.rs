@@ -66,11 +66,15 @@ fn recover(
     loss: &dyn Loss,
 ) -> Network {
     let d = x.ncols();
-    let m = z.columns.len();
+    // a neuron without input weights is a constant: the refitted output bias takes it up
+    let constant = |k: usize| bias == Bias::Free && (0..d).all(|i| z.values[(i, k)] == 0.0);
+    let kept: Vec<usize> = (0..z.columns.len()).filter(|&k| !constant(k)).collect();
+    let at = |i: usize, k: usize| z.values[(i, kept[k])];
+    let m = kept.len();
     let mut network = Network {
-        weights: Mat::from_fn(d, m, |i, k| z.values[(i, k)]),
-        biases: (0..m).map(|k| if bias == Bias::None { 0.0 } else { z.values[(d, k)] }).collect(),
-        outputs: z.columns.iter().map(|&c| if negative(c) { -1.0 } else { 1.0 }).collect(),
+        weights: Mat::from_fn(d, m, &at),
+        biases: (0..m).map(|k| if bias == Bias::None { 0.0 } else { at(d, k) }).collect(),
+        outputs: kept.iter().map(|&k| if negative(z.columns[k]) { -1.0 } else { 1.0 }).collect(),
         output_bias: 0.0,
         gates,
     };

@@ -33,6 +33,9 @@ impl Default for ColumnGeneration {
     }
 }
 
+/// Relative gap that a master in f64 cannot be asked to go below.
+const MASTER_FLOOR: f64 = 1e-11;
+
 /// Far more rounds than any program needs: each adds a column or sharpens the master.
 const MAX_ROUNDS: usize = 10_000;
 
@@ -98,7 +101,7 @@ impl<'a> Session<'a> {
         self.blocks.len() - before
     }
 
-    /// Solves the master from the current values.
+    /// Solves the master from the current values; if that jams, anew from other scales.
     pub(super) fn solve_master(
         &mut self,
         target: &Target,
@@ -107,6 +110,30 @@ impl<'a> Session<'a> {
         if self.blocks.is_empty() {
             return Status::Certified;
         }
+        let mut status = self.attempt(target, stop);
+        for scale in [0.1, 0.001] {
+            let jammed = self.upper - self.lower > 1e-6 * self.upper.abs();
+            if status != Status::Stalled || !jammed {
+                break;
+            }
+            let kept: Vec<Vec<f64>> = self.blocks.iter().map(Block::column).collect();
+            self.blocks.iter_mut().for_each(Block::reset);
+            let upper = self.upper;
+            // a cold start has the whole way to go
+            let distance = scale * upper.abs();
+            status = self.attempt(&Target { distance, ..*target }, stop);
+            if self.upper >= upper && status == Status::Stalled {
+                self.blocks.iter_mut().zip(&kept).for_each(|(b, v)| b.set_column(v));
+            }
+        }
+        status
+    }
+
+    fn attempt(
+        &mut self,
+        target: &Target,
+        stop: &mut dyn FnMut(usize, f64, f64) -> ControlFlow<Status>,
+    ) -> Status {
         let gauge = self.program.regularizer.gauge();
         let (count, offset) = (self.iterations, self.upper);
         let master: Master = solve_blocks(
@@ -140,11 +167,9 @@ impl<'a> Session<'a> {
     /// Prices every column at the residual of the last master and improves the
     /// lower bound; the status if the observer stopped it half way.
     pub(super) fn bound(&mut self, observer: &mut dyn Observer) -> ControlFlow<Status, Prices> {
+        // something to stand on should the full pricing be interrupted
+        self.quick_bound();
         let nu = self.program.residual(&self.f);
-        if self.lower == f64::NEG_INFINITY {
-            // something to stand on should the full pricing be interrupted
-            (self.lower, self.nu) = (self.program.quick_bound(&nu), nu.clone());
-        }
         let progress = self.progress();
         let (program, multipliers) = (self.program, &mut self.multipliers);
         let prices = program
@@ -154,6 +179,14 @@ impl<'a> Session<'a> {
             (self.lower, self.nu) = (lower, nu);
         }
         ControlFlow::Continue(prices)
+    }
+
+    /// A first bound, without cones.
+    pub(super) fn quick_bound(&mut self) {
+        if self.lower == f64::NEG_INFINITY {
+            self.nu = self.program.residual(&self.f);
+            self.lower = self.program.quick_bound(&self.nu);
+        }
     }
 
     fn progress(&self) -> Progress {
@@ -250,10 +283,14 @@ impl Solver for ColumnGeneration {
     ) -> Result<Solution> {
         let mut session = Session::new(program);
         let mut accuracy = 0.3 * self.tolerance;
+        // early masters are solved to this share of the gap
+        let mut effort = 0.02;
         let mut status = Status::IterationLimit;
         let mut fresh = 0;
         if let Some(start) = start {
-            fresh = session.add(&start.columns, Some(start));
+            // values that are worse than none at all would only mislead the first master
+            let value = program.restrict(&start.columns).objective(&start.values);
+            fresh = session.add(&start.columns, (value <= session.upper).then_some(start));
         }
         for round in 0..MAX_ROUNDS {
             // a warm start is solved first and priced after
@@ -287,7 +324,7 @@ impl Solver for ColumnGeneration {
                 fresh = session.add(&violators, None);
                 if fresh == 0 {
                     // every column in play or cheap: only the master's accuracy is missing
-                    if accuracy < 1e-3 * self.tolerance {
+                    if accuracy < (1e-3 * self.tolerance).max(MASTER_FLOOR) {
                         status = Status::Stalled;
                         break;
                     }
@@ -300,20 +337,24 @@ impl Solver for ColumnGeneration {
             let target = Target {
                 // early masters need no more accuracy than the columns deserve
                 tolerance: accuracy.max(if fresh > 0 {
-                    0.02 * distance / session.upper.abs()
+                    effort * distance / session.upper.abs()
                 } else {
                     0.0
                 }),
                 distance: distance.clamp(1e-4 * session.upper.abs(), 0.1 * session.upper.abs()),
                 max_iterations: self.max_iterations.saturating_sub(session.iterations).min(100),
             };
-            let active = session.names.len();
+            let (active, before) = (session.names.len(), session.upper);
             let stopped = session.solve_master(&target, &mut |iteration, upper, _| {
                 observer.observe(&Progress { iteration, upper, lower, active })
             });
-            if matches!(stopped, Status::TimeLimit | Status::Interrupted) {
+            if stopped.is_early() {
                 status = stopped;
+                session.quick_bound();
                 break;
+            }
+            if session.upper >= before {
+                effort *= 0.1;
             }
         }
         Ok(session.finish(status, self.tolerance))

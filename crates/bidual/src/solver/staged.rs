@@ -1,6 +1,7 @@
 //! First-order steps while they are cheap, second-order ones when they stall.
 
 use super::{ColumnGeneration, Fista, Observer, Solution, Solver, SparseColumns, Status};
+use crate::certificate::relative_gap;
 use crate::{Program, Result};
 
 /// FISTA for `first` iterations; then, if the gap is still open and the active
@@ -59,17 +60,20 @@ impl Solver for Staged {
         } else {
             fista(left, Some(&first.z), observer)?
         };
-        Ok(better(first, second))
+        Ok(better(first, second, self.tolerance))
     }
 }
 
 /// The later stage's answer with the best bounds of both.
-fn better(first: Solution, mut second: Solution) -> Solution {
+fn better(first: Solution, mut second: Solution, tolerance: f64) -> Solution {
     if first.lower > second.lower {
         (second.lower, second.nu) = (first.lower, first.nu);
     }
     if first.upper < second.upper {
         (second.upper, second.z) = (first.upper, first.z);
+    }
+    if relative_gap(second.lower, second.upper) <= tolerance {
+        second.status = Status::Certified;
     }
     second.iterations += first.iterations;
     second

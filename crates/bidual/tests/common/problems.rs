@@ -47,7 +47,7 @@ pub fn random_problem(seed: u64) -> (Dataset, Options) {
         2 => LossKind::Logistic,
         _ => LossKind::SquaredHinge,
     };
-    let integers = seed % 3 == 0;
+    let integers = seed.is_multiple_of(3);
     let mut x =
         Mat::from_fn(n, d, |_, _| if integers { f64::from(r.integer(-2, 2)) } else { r.normal() });
     if integers {

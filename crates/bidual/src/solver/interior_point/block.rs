@@ -64,6 +64,12 @@ impl Block {
         }
     }
 
+    /// Forgets the last solution: the next start is cold.
+    pub(in crate::solver) fn reset(&mut self) {
+        self.value.fill(0.0);
+        self.multipliers.fill(0.0);
+    }
+
     /// Sets the start from program coordinates.
     pub(in crate::solver) fn set_column(&mut self, v: &[f64]) {
         match &self.basis {
@@ -416,6 +422,11 @@ impl Direction {
         for (c, (ds, dy)) in self.correction.iter_mut().zip(self.ds.iter().zip(&self.dy)) {
             *c = ds * dy;
         }
+    }
+
+    /// Back to the plain Newton direction.
+    pub(super) fn forget_correction(&mut self) {
+        self.correction.fill(0.0);
     }
 
     /// Largest step that keeps all variables strictly inside, shortened by `keep`.

@@ -43,7 +43,7 @@ impl Default for InteriorPoint {
 
 /// A solved master.
 pub(super) struct Master {
-    /// Outputs of the best feasible point; of the last point if none was feasible.
+    /// Outputs whose residual gave the best lower bound.
     pub f: Vec<f64>,
     pub upper: f64,
     pub status: Status,
@@ -51,6 +51,7 @@ pub(super) struct Master {
 }
 
 /// What a master is asked for.
+#[derive(Clone, Copy)]
 pub(super) struct Target {
     /// Relative gap of the master at which to stop.
     pub tolerance: f64,
@@ -97,6 +98,25 @@ impl<'a> Iterate<'a> {
         transpose_times(&self.phi, &self.nu, &mut self.c);
     }
 
+    /// Largest exact step of a single block along its own gradient at z = 0: no
+    /// column of a solution is much longer.
+    fn natural_size(&mut self) -> f64 {
+        self.update(&[]);
+        let mut along = vec![0.0; self.f.len()];
+        let step = |g: usize| {
+            let c = &self.c[self.offsets[g]..self.offsets[g + 1]];
+            along.fill(0.0);
+            for (j, v) in c.iter().enumerate() {
+                axpy(*v, column(&self.phi, self.offsets[g] + j), &mut along);
+            }
+            let weighted = along.iter().zip(self.loss.weights()).map(|(v, w)| w * v * v);
+            let curvature = self.loss.curvature_bound() * weighted.sum::<f64>();
+            if curvature > 0.0 { norm(c).powi(3) / curvature } else { 0.0 }
+        };
+        let largest = (0..self.offsets.len() - 1).map(step).fold(0.0, f64::max);
+        if largest > 0.0 { largest } else { f64::MAX }
+    }
+
     /// Φ_gᵀν.
     fn part(&self, g: usize) -> &[f64] {
         &self.c[self.offsets[g]..self.offsets[g + 1]]
@@ -127,9 +147,10 @@ pub(super) fn solve_blocks(
     let mut at = Iterate::new(loss, blocks);
     let intercept = loss.as_intercept().is_some();
     let count: f64 = blocks.iter().map(|b| 1.5 * b.rows.nrows() as f64 + 3.0).sum();
+    // neither more than the distance to go nor more than the loss can use
+    let size = (target.distance / (lambda * blocks.len() as f64)).min(at.natural_size());
     // generous: a start with too small a μ for its residuals creeps along the boundary
-    let mut mu = (30.0 * target.distance / count).max(f64::MIN_POSITIVE);
-    let size = target.distance / (lambda * blocks.len() as f64);
+    let mut mu = (30.0 * size * lambda * blocks.len() as f64 / count).max(f64::MIN_POSITIVE);
     let mut states: Vec<State> =
         blocks.iter().map(|b| State::new(b, gauge, lambda, mu, size)).collect();
     let mut best =
@@ -141,22 +162,22 @@ pub(super) fn solve_blocks(
         best.iterations = iteration;
         let kappa = at.kappa(&states, blocks, gauge);
         let t_max = if kappa > 0.0 { lambda / kappa } else { f64::MAX };
-        lower = lower.max(best_dual_value(loss, &at.nu, t_max).0);
+        let bound = best_dual_value(loss, &at.nu, t_max).0;
+        if bound > lower || best.f.is_empty() {
+            lower = lower.max(bound);
+            best.f.clone_from(&at.f);
+        }
         let feasible = states.iter().all(State::feasible);
         let penalty: f64 = states.iter().map(|s| gauge.value(&s.v)).sum();
         let upper = loss.value(&at.f) + lambda * penalty;
-        if best.upper.is_infinite() {
-            best.f.clone_from(&at.f);
-        }
         if feasible && upper <= best.upper {
             best.upper = upper;
-            best.f.clone_from(&at.f);
             for (b, s) in blocks.iter_mut().zip(&states) {
                 b.value.copy_from_slice(&s.v);
                 b.multipliers.copy_from_slice(&s.y);
             }
         }
-        if best.upper - lower <= target.tolerance * best.upper.abs() {
+        if best.upper.is_finite() && best.upper - lower <= target.tolerance * best.upper.abs() {
             best.status = Status::Certified;
             break;
         }
@@ -190,38 +211,61 @@ pub(super) fn solve_blocks(
             best.status = Status::Stalled;
             break;
         }
-        let directions = &newton.directions;
-        let mut alpha = newton.limit(&states, gauge, 0.99);
-        let merit = |at: &Iterate, states: &[State], blocks: &[Block]| -> f64 {
-            let one = |(g, (s, b)): (usize, (&State, &Block))| {
-                s.merit(b, gauge, lambda, size, mu, at.part(g))
-            };
-            states.iter().zip(blocks).enumerate().map(one).sum::<f64>().sqrt()
-        };
-        let before = merit(&at, &states, blocks);
         let saved = states.clone();
-        let accepted = (0..12).any(|attempt| {
-            if attempt > 0 {
-                alpha *= 0.5;
-                states.clone_from(&saved);
+        let mut alpha = 0.0;
+        let mut accepted = false;
+        for corrected in [true, false] {
+            if !corrected {
+                // without the second-order term the step is Newton's own, which must descend
+                newton.directions.iter_mut().for_each(Direction::forget_correction);
+                mu = mu.max(0.3 * average);
+                if !newton.aim(&at, &states, blocks, gauge, lambda, mu) {
+                    break;
+                }
             }
-            for ((s, d), b) in states.iter_mut().zip(directions).zip(&*blocks) {
+            alpha = newton.limit(&states, gauge, 0.99);
+            let merit = |at: &Iterate, states: &[State]| -> f64 {
+                let one = |(g, (s, b)): (usize, (&State, &Block))| {
+                    s.merit(b, gauge, lambda, size, mu, at.part(g))
+                };
+                states.iter().zip(&*blocks).enumerate().map(one).sum::<f64>().sqrt()
+            };
+            let before = merit(&at, &states);
+            for _ in 0..if corrected { 4 } else { 10 } {
+                for ((s, d), b) in states.iter_mut().zip(&newton.directions).zip(&*blocks) {
+                    s.advance(d, alpha);
+                    s.refresh(b);
+                }
+                at.update(&states);
+                accepted = merit(&at, &states) <= (1.0 - 0.01 * alpha) * before;
+                if accepted {
+                    break;
+                }
+                states.clone_from(&saved);
+                at.update(&states);
+                alpha *= 0.5;
+            }
+            if accepted {
+                break;
+            }
+        }
+        if !accepted && damping < 1.0 {
+            // the quadratic model of the loss is too flat here (Huber and squared
+            // hinge have regions without curvature): once more with some of the bound
+            damping = (10.0 * damping).clamp(1e-3, 1.0);
+            continue;
+        }
+        if !accepted {
+            // the merit is down to its rounding: go on by the book for a few steps
+            alpha = newton.limit(&states, gauge, 0.9);
+            for ((s, d), b) in states.iter_mut().zip(&newton.directions).zip(&*blocks) {
                 s.advance(d, alpha);
                 s.refresh(b);
             }
             at.update(&states);
-            merit(&at, &states, blocks) <= (1.0 - 0.01 * alpha) * before
-        });
-        if !accepted && damping < 1.0 {
-            // the quadratic model of the loss is too flat here (Huber and squared
-            // hinge have regions without curvature): once more with some of the bound
-            states = saved;
-            at.update(&states);
-            damping = (10.0 * damping).clamp(1e-3, 1.0);
-            continue;
         }
         damping *= 0.1;
-        short_steps = if alpha < 1e-3 { short_steps + 1 } else { 0 };
+        short_steps = if accepted && alpha >= 1e-3 { 0 } else { short_steps + 1 };
     }
     best
 }
@@ -326,9 +370,10 @@ impl Solver for InteriorPoint {
             observer.observe(&Progress { iteration, upper, lower, active: all.len() })
         });
         // prices of its own columns: nothing is left to add, only the bound improves
-        let status = match session.bound(observer) {
-            ControlFlow::Continue(_) => status,
-            ControlFlow::Break(reason) => reason,
+        session.quick_bound();
+        let status = match status.is_early() {
+            true => status,
+            false => session.bound(observer).break_value().unwrap_or(status),
         };
         Ok(session.finish(status, self.tolerance))
     }
