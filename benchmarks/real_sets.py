@@ -15,6 +15,7 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,8 @@ SETTINGS = [
     ("kin8nm", TWENTY_SPLITS, "--lambda 0.01 --patterns 200 --time-limit 5m",
      "--lambda cv --patterns 200 --time-limit 4m"),
 ]
+# The third fit of each set: ReLU at the same λ, on the patterns that a local search ends in.
+SEARCHED = "--patterns gates.csv --time-limit 2m"
 SEEDS = range(3)
 
 
@@ -73,7 +76,8 @@ def run_bidual(options, binary, train, test, target, classification):
     """Fits on the file `train`, predicts the file `test`; the raw JSON of the fit is kept."""
     model = train.parent / "model.safetensors"
     model.unlink(missing_ok=True)
-    fit = subprocess.run([binary, "fit", train, *options.split(), "-o", model], capture_output=True, text=True)
+    command = [binary, "fit", train, *options.split(), "-o", model]
+    fit = subprocess.run(command, capture_output=True, text=True, cwd=train.parent)
     row = {"exit_code": fit.returncode}
     if fit.returncode not in (0, 1):
         return row | {"status": "failed", "error": fit.stderr.strip()}
@@ -125,16 +129,17 @@ def run_local_search(_, lam, train, test, classification):
     """L-BFGS on the objective that the ReLU fit is certified for, over networks of 100 neurons.
 
     Minimises mean loss + λ/2 Σ (‖w‖² + b² + a²), whose minima have the value of
-    mean loss + λ Σ ‖(w, b)‖ |a|, which is the value that is shown.
+    mean loss + λ Σ ‖(w, b)‖ |a|, which is the value that is shown. Returns the neurons of the best
+    run as well: on raw features, gᵀx ≥ t where a neuron is active.
     """
     import numpy as np
     from scipy.optimize import minimize
     started, neurons = time.monotonic(), 100
-    (x, y), spread = train, train[0].std(0)
+    (x, y), mean, spread = train, train[0].mean(0), train[0].std(0)
     spread[spread == 0] = 1
 
     def inputs(x):
-        return np.column_stack([(x - train[0].mean(0)) / spread, np.ones(len(x))])
+        return np.column_stack([(x - mean) / spread, np.ones(len(x))])
 
     def loss(f):
         if classification:
@@ -165,10 +170,14 @@ def run_local_search(_, lam, train, test, classification):
         value = loss(f)[0] + lam * np.sum(np.linalg.norm(w, axis=1) * abs(a))
         outputs = np.maximum(inputs(test[0]) @ w.T, 0) @ a + c
         predicted = (outputs > 0).astype(float) if classification else outputs
-        runs.append((float(value), score(test[1], predicted, classification)))
-    values, scores = zip(*runs)
+        active = w[np.linalg.norm(w, axis=1) * abs(a) > 1e-6 * abs(a).max() ** 2]
+        gates = active[:, :-1] / spread
+        gates = np.column_stack([gates, -active[:, -1] + gates @ mean])
+        runs.append((float(value), score(test[1], predicted, classification), gates.tolist()))
+    values, scores, gates = zip(*runs)
     return {"status": "", "seconds": (time.monotonic() - started) / len(runs),
-            "objectives": values, "lambda": lam, "test": scores}
+            "objectives": values, "lambda": lam, "test": scores,
+            "gates": gates[values.index(min(values))]}
 
 
 def measure(name, split_name, budgets, args, rows):
@@ -208,13 +217,19 @@ def measure(name, split_name, budgets, args, rows):
             for file, keep in zip(files, (~held_out, held_out)):
                 chosen = [line for line, k in zip(lines[1:], keep) if k]
                 file.write_text("\n".join([lines[0], *chosen]) + "\n")
-            for activation, budget in zip(("relu", "gated"), budgets):
+
+            def fit(model, activation, budget):
                 options = f"--target target --loss {loss} --activation {activation} {budget} --seed 0 --json"
-                add(f"bidual, {activation}", options, run_bidual, args.bidual, *files, y[held_out], classification)
-        relu = rows[-2]
-        if "fit" in relu:
-            lam = relu["fit"]["lambda"]
-            add("local search", f"lambda {lam}", run_local_search, lam, *data, classification)
+                return add(model, options, run_bidual, args.bidual, *files, y[held_out], classification)
+
+            relu = fit("bidual, relu", "relu", budgets[0])
+            if "fit" in relu:
+                lam = relu["fit"]["lambda"]
+                found = add("local search", f"lambda {lam}", run_local_search, lam, *data, classification)
+                gates = [lines[0].replace("target", "threshold")] + [",".join(map(str, g)) for g in found["gates"]]
+                (pathlib.Path(place) / "gates.csv").write_text("\n".join(gates) + "\n")
+                fit("bidual, relu, searched", "relu", f"--lambda abs:{lam} {SEARCHED}")
+            fit("bidual, gated", "gated", budgets[1])
         for peer, models in peers(classification).items():
             add(peer, "", run_peer, models, *data, classification)
 
@@ -254,6 +269,7 @@ def settings(names):
     """The table of budgets."""
     lines = ["| set | splits | ReLU fit | gated fit |", "| --- | --- | --- | --- |"]
     lines += [f"| {s} | {p} | `{r}` | `{g}` |" for s, p, r, g in SETTINGS if s in names]
+    lines += ["", f"The fits named *searched*: `--lambda abs:λ {SEARCHED}`, with the λ of the ReLU fit."]
     return "\n".join(lines)
 
 
@@ -271,12 +287,13 @@ def main():
         parser.error(f"unknown set {unknown[0]!r}; known are {', '.join(known)}")
     if missing := [name for name in names if not (args.data / name / "splits.json").is_file()]:
         parser.error(f"no {args.data / missing[0] / 'splits.json'}: --data must hold a folder a set")
+    binary = shutil.which(args.bidual)
+    if binary is None:
+        parser.error(f"{args.bidual}: no such program; build it with `cargo build --release` or give --bidual")
+    args.bidual = str(pathlib.Path(binary).resolve())
     if args.splits < 1:
         parser.error("--splits must be at least 1")
-    try:
-        version = subprocess.run([args.bidual, "--version"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        parser.error(f"{args.bidual}: {error}; build it with `cargo build --release` or give --bidual")
+    version = subprocess.run([args.bidual, "--version"], capture_output=True, text=True, check=True)
     ensure_packages()
     import numpy, sklearn  # noqa: E401
     args.about = {"versions": {"bidual": version.stdout.split()[-1], "numpy": numpy.__version__,
