@@ -4,7 +4,7 @@ use crate::Outcome;
 use crate::args::CertifyArgs;
 use crate::data::load_labelled;
 use crate::model_file::Stored;
-use crate::report::{self, Score, gap_text, significant};
+use crate::report::{self, Score, gap_text, significant_above, significant_below};
 use anyhow::Result;
 use bidual::Certificate;
 use serde_json::json;
@@ -50,13 +50,13 @@ pub fn run(args: &CertifyArgs) -> Result<Outcome> {
         } else {
             format!(
                 "differs from the fit (objective {}, lower bound {}): these are other data",
-                significant(model.certificate.upper, 9),
-                significant(model.certificate.lower, 9)
+                significant_above(model.certificate.upper, 9),
+                significant_below(model.certificate.lower, 9)
             )
         };
         report::print(&format!(
             "objective    {}\nproved       {} (relative gap {})\nstored       {stored}\nscore        {}\n",
-            significant(certificate.upper, 9),
+            significant_above(certificate.upper, 9),
             report::statement(&certificate),
             gap_text(gap),
             score.text()

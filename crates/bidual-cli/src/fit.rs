@@ -9,7 +9,7 @@ use crate::model_text::{activation_key, bias_key, loss_key};
 use crate::options::{options, set_threads};
 use crate::predict;
 use crate::progress::Watch;
-use crate::report::{self, Score, gap_text, significant};
+use crate::report::{self, Score, gap_text, significant, significant_above};
 use anyhow::{Result, bail, ensure};
 use bidual::solver::Status;
 use bidual::{Activation, Lambda};
@@ -159,7 +159,7 @@ impl Fitted<'_> {
                 if options.output_bias { "free" } else { "none" }
             ),
         );
-        line("objective", significant(model.certificate.upper, 9));
+        line("objective", significant_above(model.certificate.upper, 9));
         let gap = gap_text(model.certificate.relative_gap());
         line("proved", format!("{} (relative gap {gap})", report::statement(&model.certificate)));
         line("status", format!("{}: {}", model.status.name(), model.status.advice()));
@@ -193,6 +193,10 @@ impl Fitted<'_> {
     fn lambda_text(&self) -> String {
         let model = &self.stored.model;
         let chosen = match &model.cross_validation {
+            Some(cv) if cv.finished && cv.ends_at_best() => format!(
+                ", chosen by {}-fold cross-validation: the smallest tried, a smaller one may predict better",
+                cv.folds
+            ),
             Some(cv) if cv.finished => format!(", chosen by {}-fold cross-validation", cv.folds),
             Some(cv) => {
                 format!(", from {}-fold cross-validation that was stopped early", cv.folds)

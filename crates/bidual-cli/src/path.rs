@@ -5,7 +5,7 @@ use crate::args::PathArgs;
 use crate::data::{Training, load_training};
 use crate::options::{options, set_threads};
 use crate::progress::Watch;
-use crate::report::{self, Score, gap_text, significant};
+use crate::report::{self, Score, gap_text, significant, significant_below};
 use anyhow::{Result, bail, ensure};
 use bidual::path::{PathPoint, lambda_grid};
 use bidual::solver::{Deadline, Status};
@@ -176,7 +176,7 @@ fn table(rows: &[Row], score_name: &str, validated: bool) -> String {
             significant(row.lambda, 6),
             significant(row.fraction, 4),
             significant(row.objective, 8),
-            significant(row.lower, 8),
+            significant_below(row.lower, 8),
             gap_text(row.gap),
             row.neurons
         );

@@ -36,6 +36,27 @@ pub fn significant(value: f64, digits: usize) -> String {
     }
 }
 
+/// `digits` significant digits, rounded down: a printed bound is never above the proved one.
+pub fn significant_below(value: f64, digits: usize) -> String {
+    rounded(value, digits, -1.0)
+}
+
+/// `digits` significant digits, rounded up.
+pub fn significant_above(value: f64, digits: usize) -> String {
+    rounded(value, digits, 1.0)
+}
+
+/// Rounds to nearest, and again one unit further if that went against `direction`.
+fn rounded(value: f64, digits: usize, direction: f64) -> String {
+    let text = significant(value, digits);
+    let wrong = text.parse::<f64>().is_ok_and(|near| (value - near) * direction > 0.0);
+    if !wrong {
+        return text;
+    }
+    let unit = 10f64.powi(value.abs().log10().floor() as i32 + 1 - digits as i32);
+    significant(value + direction * unit, digits)
+}
+
 /// A gap: two digits say it all.
 pub fn gap_text(gap: f64) -> String {
     if gap == 0.0 { "0".into() } else { format!("{gap:.1e}") }
@@ -65,13 +86,15 @@ pub fn scope_key(scope: Scope) -> &'static str {
 pub fn statement(certificate: &Certificate) -> String {
     let who = match certificate.scope {
         Scope::Complete => "no network of any width has".to_owned(),
+        Scope::Sampled(1) => "no network on this one sampled activation pattern has".to_owned(),
         Scope::Sampled(p) => {
             format!("no network on these {p} sampled activation patterns has")
         }
+        Scope::Gates(1) => "no gated network with this one gate has".to_owned(),
         Scope::Gates(p) => format!("no gated network with these {p} gates has"),
     };
     if certificate.lower.is_finite() {
-        format!("{who} an objective below {}", significant(certificate.lower, 9))
+        format!("{who} an objective below {}", significant_below(certificate.lower, 9))
     } else {
         "no lower bound was proved".to_owned()
     }
@@ -175,5 +198,18 @@ mod tests {
         assert_eq!(significant(1e-9, 3), "1.00e-9");
         assert_eq!(significant(f64::NEG_INFINITY, 3), "-inf");
         assert_eq!(significant(0.0, 3), "0");
+    }
+
+    #[test]
+    fn bounds_are_rounded_outwards() {
+        for value in
+            [0.123456789499, 1.0 / 3.0, 2.0 / 3.0, 9.999999999, -2.0 / 3.0, 1e-7 / 3.0, 6e9]
+        {
+            let below: f64 = significant_below(value, 6).parse().unwrap();
+            let above: f64 = significant_above(value, 6).parse().unwrap();
+            assert!(below <= value && value <= above, "{below} {value} {above}");
+            assert!(above - below <= 2.1e-5 * value.abs(), "{below} {value} {above}");
+        }
+        assert_eq!(significant_below(0.5, 9), "0.500000000");
     }
 }

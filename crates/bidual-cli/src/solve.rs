@@ -4,7 +4,7 @@ use crate::Outcome;
 use crate::args::SolveArgs;
 use crate::problem::{Problem, System};
 use crate::progress::Watch;
-use crate::report::{self, gap_text, significant};
+use crate::report::{self, gap_text, significant_above, significant_below};
 use anyhow::{Context, Result};
 use bidual::arrangement::Arrangement;
 use bidual::certificate::relative_gap;
@@ -146,8 +146,8 @@ impl Answer {
     fn text(&self, seconds: f64) -> String {
         format!(
             "value    {}\nlower    {}\ngap      {}\nscope    {}\nstatus   {}: {}\npatterns {}\ntime     {seconds:.2} s\n",
-            significant(self.value, 12),
-            significant(self.lower, 12),
+            significant_above(self.value, 12),
+            significant_below(self.lower, 12),
             gap_text(relative_gap(self.lower, self.value)),
             self.scope,
             self.status.name(),

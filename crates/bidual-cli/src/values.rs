@@ -94,7 +94,8 @@ pub fn lambda(text: &str) -> Result<Lambda, String> {
 }
 
 pub fn patterns(text: &str) -> Result<PatternsArg, String> {
-    const EXPECTED: &str = "expected a number of at least 1, all, or a .npy file with gates";
+    const EXPECTED: &str =
+        "expected a number of at least 1, all, or a file (csv, npy, npz, parquet) with gates";
     if text == "all" {
         return Ok(PatternsArg::All);
     }

@@ -48,6 +48,11 @@ impl CrossValidation {
         }
         self.lambdas[best]
     }
+
+    /// True if the smallest λ that was tried has the best score: the path may have ended too early.
+    pub fn ends_at_best(&self) -> bool {
+        self.lambdas.last() == Some(&self.best_lambda())
+    }
 }
 
 /// `points` values from `lambda_max` down to `ratio`·`lambda_max`, equally spaced in log λ.
