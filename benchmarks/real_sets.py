@@ -136,7 +136,7 @@ def run_local_search(_, lam, train, test, classification):
     from scipy.optimize import minimize
     started, neurons = time.monotonic(), 100
     (x, y), mean, spread = train, train[0].mean(0), train[0].std(0)
-    spread[spread == 0] = 1
+    spread[np.ptp(x, axis=0) == 0] = 1
 
     def inputs(x):
         return np.column_stack([(x - mean) / spread, np.ones(len(x))])

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{
-    Loss, LossError, Samples, increasing_root, product_at_most, product_down, quotient_down,
-};
+use super::numeric::{increasing_root, product_at_most, product_down, quotient_down};
+use super::samples::Samples;
+use super::{Loss, LossError};
 
 /// Huber loss with threshold `δ > 0`: with `r = f − y`, `ℓ = ½r²` if `|r| ≤ δ`, else `δ|r| − ½δ²`.
 ///

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{CompensatedSum, Loss, LossError, UNIT_ROUNDOFF, compensated_sum};
+use super::numeric::{CompensatedSum, UNIT_ROUNDOFF, compensated_sum};
+use super::{Loss, LossError};
 
 /// Margin at which a logistic loss is 0 for all purposes, for the one-label limit.
 const SATURATED_MARGIN: f64 = 40.0;

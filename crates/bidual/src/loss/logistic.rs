@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{
-    Loss, LossError, Samples, compensated_sum, increasing_root, product_at_most, quotient_down,
-};
+use super::numeric::{compensated_sum, increasing_root, product_at_most, quotient_down};
+use super::samples::Samples;
+use super::{Loss, LossError};
 
 /// Logistic loss `ℓ(f, y) = ln(1 + e^{−yf})` with labels `y = ±1`.
 ///

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Loss, LossError, Samples, compensated_sum};
+use super::numeric::compensated_sum;
+use super::samples::Samples;
+use super::{Loss, LossError};
 
 /// Squared loss `ℓ(f, y) = ½(f−y)²`.
 ///

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Loss, LossError, Samples, increasing_root};
+use super::numeric::increasing_root;
+use super::samples::Samples;
+use super::{Loss, LossError};
 
 /// Squared hinge loss `ℓ(f, y) = ½(1 − yf)₊²` with labels `y = ±1`.
 ///
