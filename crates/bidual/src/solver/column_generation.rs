@@ -87,9 +87,8 @@ impl<'a> Session<'a> {
                 continue;
             }
             let Some(mut block) = Block::new(self.program, c) else { continue };
-            if let Some(k) = start.and_then(|s| s.columns.iter().position(|own| *own == c)) {
-                let value = start.map(|s| crate::linalg::column(&s.values, k).to_vec());
-                block.set_column(&value.unwrap_or_default());
+            if let Some(value) = start.and_then(|s| s.column(c)) {
+                block.set_column(value);
             }
             if self.dropped.contains(&c) {
                 self.returned.push(c);
@@ -220,10 +219,9 @@ impl<'a> Session<'a> {
                 self.dropped.push(*c);
             }
         }
-        let mut flags = keep.iter();
-        self.blocks.retain(|_| *flags.next().unwrap_or(&true));
-        let mut flags = keep.iter();
-        self.names.retain(|_| *flags.next().unwrap_or(&true));
+        let (blocks, names) = (std::mem::take(&mut self.blocks), std::mem::take(&mut self.names));
+        let kept = blocks.into_iter().zip(names).zip(keep).filter(|(_, keep)| *keep);
+        (self.blocks, self.names) = kept.map(|(pair, _)| pair).unzip();
         self.cache.clear();
     }
 

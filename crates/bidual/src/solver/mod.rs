@@ -150,12 +150,18 @@ impl SparseColumns {
         }
     }
 
+    /// The value of one column, if it is not zero.
+    pub fn column(&self, c: usize) -> Option<&[f64]> {
+        let k = self.columns.iter().position(|own| *own == c)?;
+        Some(column(&self.values, k))
+    }
+
     /// Values on the listed columns (zero where absent).
     pub fn scatter(&self, columns: &[usize]) -> Mat {
         let mut z = Mat::zeros(self.values.nrows(), columns.len());
-        for (k, c) in columns.iter().enumerate() {
-            if let Some(from) = self.columns.iter().position(|own| own == c) {
-                column_mut(&mut z, k).copy_from_slice(column(&self.values, from));
+        for (k, &c) in columns.iter().enumerate() {
+            if let Some(value) = self.column(c) {
+                column_mut(&mut z, k).copy_from_slice(value);
             }
         }
         z
