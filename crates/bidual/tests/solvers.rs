@@ -117,7 +117,8 @@ fn check(solution: &Solution, program: &Program, what: &str) {
         let slack = 1e-9 * (1.0 + lower.abs());
         assert!(solution.lower <= lower + slack, "{what}: {} {lower}", solution.lower);
         let early = solution.status.is_early();
-        assert!(early || solution.lower >= lower - slack, "{what}: {} {lower}", solution.lower);
+        // pricing stops at κ ≤ λ: the bound may be a little weaker than exact prices give
+        assert!(early || solution.lower >= lower - 10.0 * slack, "{what}: {} {lower}", solution.lower);
     }
     assert!(solution.lower <= solution.upper + 1e-12 * (1.0 + value.abs()), "{what}");
 }

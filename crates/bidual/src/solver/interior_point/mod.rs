@@ -149,8 +149,12 @@ pub(super) fn solve_blocks(
     let count: f64 = blocks.iter().map(|b| 1.5 * b.rows.nrows() as f64 + 3.0).sum();
     // neither more than the distance to go nor more than the loss can use
     let size = (target.distance / (lambda * blocks.len() as f64)).min(at.natural_size());
-    // generous: a start with too small a μ for its residuals creeps along the boundary
-    let mut mu = (30.0 * size * lambda * blocks.len() as f64 / count).max(f64::MIN_POSITIVE);
+    // generous: a start with too small a μ for its residuals creeps along the
+    // boundary; far from the optimum the residuals are prices, not λ
+    at.update(&[]);
+    let dearest = (0..blocks.len()).map(|g| gauge.polar(at.part(g))).fold(0.0, f64::max);
+    let unit = (30.0 * lambda).max(3.0 * dearest);
+    let mut mu = (unit * size * blocks.len() as f64 / count).max(f64::MIN_POSITIVE);
     let mut states: Vec<State> =
         blocks.iter().map(|b| State::new(b, gauge, lambda, mu, size)).collect();
     let mut best =
@@ -205,7 +209,9 @@ pub(super) fn solve_blocks(
         let mut sound = newton.aim(&at, &states, blocks, gauge, lambda, 0.0);
         let affine = newton.limit(&states, gauge, 1.0);
         newton.directions.iter_mut().for_each(Direction::correct);
-        mu = ((1.0 - affine).powi(3).clamp(1e-6, 1.0) * average).max(f64::MIN_POSITIVE);
+        // below the asked gap nothing is gained, and slacks must stay above their residuals
+        let floor = 0.05 * target.tolerance * upper.abs() / count;
+        mu = ((1.0 - affine).powi(3).clamp(1e-6, 1.0) * average).max(floor).max(f64::MIN_POSITIVE);
         sound &= newton.aim(&at, &states, blocks, gauge, lambda, mu);
         if !sound {
             best.status = Status::Stalled;
