@@ -6,7 +6,7 @@ use crate::data::load_labelled;
 use crate::model_file::Stored;
 use crate::report::{self, Score, gap_text, significant_above, significant_below};
 use anyhow::Result;
-use bidual::Certificate;
+use bidual::{Certificate, Scope};
 use serde_json::json;
 
 /// Relative difference up to which two certificates count as equal.
@@ -25,6 +25,10 @@ pub fn run(args: &CertifyArgs) -> Result<Outcome> {
     let certificate = bidual::certify(model, &data)?;
     let (gap, tolerance) = (certificate.relative_gap(), model.options.tolerance);
     let matches = agrees(&certificate, &model.certificate);
+    // on other data the neurons may lie outside the sampled patterns: then bound and
+    // objective are about different sets of networks
+    let comparable = matches || !matches!(certificate.scope, Scope::Sampled(_));
+    let certified = comparable && gap <= tolerance;
     let score = Score::of(&data, &model.predict(&data.x), model.options.loss.is_classification());
     if args.json {
         report::print_json(&json!({
@@ -33,7 +37,7 @@ pub fn run(args: &CertifyArgs) -> Result<Outcome> {
             "upper": certificate.upper,
             "relative_gap": gap,
             "tolerance": tolerance,
-            "certified": gap <= tolerance,
+            "certified": certified,
             "scope": report::scope_json(certificate.scope),
             "matches_stored": matches,
             "stored": report::certificate_json(&model.certificate),
@@ -49,9 +53,14 @@ pub fn run(args: &CertifyArgs) -> Result<Outcome> {
             "same objective as the fit, which was stopped early with a weaker bound".to_owned()
         } else {
             format!(
-                "differs from the fit (objective {}, lower bound {}): these are other data",
+                "differs from the fit (objective {}, lower bound {}): the data or the file have changed{}",
                 significant_above(model.certificate.upper, 9),
-                significant_below(model.certificate.lower, 9)
+                significant_below(model.certificate.lower, 9),
+                if comparable {
+                    ""
+                } else {
+                    "; on other data the network need not lie in the sampled patterns, so nothing is certified"
+                }
             )
         };
         report::print(&format!(
@@ -62,7 +71,7 @@ pub fn run(args: &CertifyArgs) -> Result<Outcome> {
             score.text()
         ))?;
     }
-    Ok(Outcome::certified(gap <= tolerance))
+    Ok(Outcome::certified(certified))
 }
 
 /// The same objective over the same scope, and a bound at least as good as the

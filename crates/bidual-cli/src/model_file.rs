@@ -124,11 +124,21 @@ impl Stored {
             mean: vector(file, "scaling_mean", d)?,
             inverse_scale: vector(file, "scaling_inverse_scale", d)?,
         };
+        ensure!(
+            scaling.inverse_scale.iter().all(|s| *s >= 0.0),
+            "tensor \"scaling_inverse_scale\" holds a negative number: write the model anew"
+        );
         let gates = match file.tensors.contains_key("pattern_gates") {
             true => Some(gates(file, "pattern_gates", "pattern_thresholds", d)?),
             false => None,
         };
         let network = network(file, activation, d)?;
+        for j in (0..d).filter(|&j| scaling.inverse_scale[j] == 0.0) {
+            ensure!(
+                (0..network.neurons()).all(|k| network.weights[(j, k)] == 0.0),
+                "feature {j} is constant by \"scaling_inverse_scale\" but has a weight: write the model anew"
+            );
+        }
         let certificate = certificate_of(file.meta("certificate")?)?;
         let options = Options {
             activation,

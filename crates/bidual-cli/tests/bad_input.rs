@@ -100,7 +100,7 @@ fn options() {
     refuse("--loss cubic", &["cubic", "expected auto, squared"]);
     refuse("--loss huber:-1", &["positive DELTA"]);
     refuse("--patterns 0", &["at least 1"]);
-    refuse("--patterns many", &["all, or a .npy file"]);
+    refuse("--patterns many", &["all, or a file"]);
     refuse("--patterns no.npy", &["no.npy: cannot be read"]);
     refuse("--activation tanh", &["relu, gated"]);
     refuse("--bias yes", &["penalised, free, none"]);

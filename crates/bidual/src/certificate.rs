@@ -64,11 +64,16 @@ impl Certificate {
     }
 }
 
-/// (upper − lower)/|upper|, at least 0; 0 if both are equal, ∞ without a finite bound.
+/// (upper − lower)/|upper|, 0 if they differ by rounding only. ∞ without finite
+/// bounds, and where `lower` exceeds `upper`: then the network is not one of
+/// those that the bound is about, and nothing is proved of it.
 pub fn relative_gap(lower: f64, upper: f64) -> f64 {
-    if !lower.is_finite() || !upper.is_finite() {
-        return f64::INFINITY;
+    let gap = upper - lower;
+    if !gap.is_finite() || gap < -1e-9 * upper.abs() {
+        f64::INFINITY
+    } else if gap <= 0.0 {
+        0.0
+    } else {
+        gap / upper.abs()
     }
-    let gap = (upper - lower).max(0.0);
-    if gap == 0.0 { 0.0 } else { gap / upper.abs() }
 }

@@ -116,14 +116,16 @@ impl Scaling {
         let mut scaling = Self::identity(d);
         for j in 0..d {
             let values = column(x, j);
-            let largest = values.iter().fold(0.0f64, |a, v| a.max(v.abs()));
+            let weighty = values.iter().zip(weights).filter(|(_, w)| **w > 0.0);
+            let largest = weighty.fold(0.0f64, |a, (v, _)| a.max(v.abs()));
             if largest == 0.0 {
                 scaling.inverse_scale[j] = 0.0;
                 continue;
             }
             // relative to the largest entry: sums of squares neither overflow nor underflow
             let weighted = |f: &dyn Fn(f64) -> f64| -> f64 {
-                values.iter().zip(weights).map(|(v, w)| w * f(v / largest)).sum()
+                let rows = values.iter().zip(weights).filter(|(_, w)| **w > 0.0);
+                rows.map(|(v, w)| w * f(v / largest)).sum()
             };
             let rough = weighted(&|v| v);
             let mean = rough + weighted(&|v| v - rough);

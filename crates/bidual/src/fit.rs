@@ -1,6 +1,6 @@
 //! From a data set to a certified network: options, `fit`, `certify`.
 
-use crate::arrangement::{Arrangement, Share, sample_gates};
+use crate::arrangement::{Arrangement, Share, centre_thresholds, sample_gates};
 use crate::certificate::{Certificate, Scope, relative_gap};
 use crate::data::{Dataset, Scaling};
 use crate::formulation::{Formulation, GatedRelu, Relu, objective, with_ones};
@@ -223,7 +223,7 @@ pub fn prepare(
     }
     let x = Arc::new(scaling.apply(&data.x));
     let loss = options.loss.build(&data.y, weights)?;
-    let arrangement = arrange(&x, options, &scaling, fixed.and_then(|f| f.1))?;
+    let arrangement = arrange(&x, &data.x, options, &scaling, fixed.and_then(|f| f.1))?;
     let profiled: Arc<dyn Loss> = if options.output_bias {
         Arc::new(WithIntercept::new(loss.clone())?)
     } else {
@@ -239,6 +239,7 @@ pub fn prepare(
 
 fn arrange(
     x: &Mat,
+    raw_x: &Mat,
     options: &Options,
     scaling: &Scaling,
     gates: Option<&Gates>,
@@ -262,14 +263,22 @@ fn arrange(
                     x.ncols()
                 )));
             }
+            let central = options.activation == Activation::Relu && options.bias == Bias::None;
+            if central && let Some(t) = gates.thresholds.iter().find(|t| **t != 0.0) {
+                return Err(Error::Option(format!(
+                    "a gate has the threshold {t}, but without a hidden bias the patterns of ReLU neurons have none: set the thresholds to 0 or use a hidden bias"
+                )));
+            }
+            if !central {
+                // decided on the raw features, where the network evaluates them
+                centre_thresholds(raw_x, &mut gates, |sorted, t| {
+                    sorted.partition_point(|v| *v < t)
+                });
+            }
             for k in 0..gates.thresholds.len() {
                 let mut offset = 0.0;
                 scaling.unfold(gates.directions.col_as_slice_mut(k), &mut offset);
-                gates.thresholds[k] -= offset;
-            }
-            if options.activation == Activation::Relu && options.bias == Bias::None {
-                // without a bias the cells are central
-                gates.thresholds.iter_mut().for_each(|t| *t = 0.0);
+                gates.thresholds[k] = if central { 0.0 } else { gates.thresholds[k] - offset };
             }
             Arrangement::from_gates(x, &gates)
         }
@@ -367,7 +376,10 @@ pub fn fit(data: &Dataset, options: &Options, observer: &mut dyn Observer) -> Re
 
 /// λ_max, refused where nothing can be learnt.
 pub(crate) fn positive_lambda_max(data: &Dataset, prepared: &Prepared) -> Result<f64> {
-    if let Some(found) = data.y.first().filter(|y| data.y.iter().all(|v| v == *y)) {
+    let constant = data.y.first().filter(|y| data.y.iter().all(|v| v == *y));
+    if let Some(found) =
+        constant.filter(|_| prepared.formulation.program(0.0).loss.as_intercept().is_some())
+    {
         return Err(Error::Data(format!(
             "every target is {found}: there is nothing to learn; check the target column"
         )));

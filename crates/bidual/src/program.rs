@@ -46,7 +46,8 @@ pub struct Prices {
 impl Prices {
     /// κ: the largest upper bound.
     pub fn kappa(&self) -> f64 {
-        self.upper.iter().copied().fold(0.0, f64::max)
+        // a price that is not a number proves nothing
+        self.upper.iter().fold(0.0, |k, &v| if v.is_nan() { f64::INFINITY } else { v.max(k) })
     }
 
     /// Columns whose attained price exceeds `level`, dearest first.
@@ -143,7 +144,8 @@ impl Program {
         }
         if let Some(constraint) = &self.constraint {
             // the adjoint norm bounds the price in any cone: only the rest needs a projection
-            let open: Vec<usize> = (0..upper.len()).filter(|&j| upper[j] > target).collect();
+            let cheap = |j: &usize| upper[*j] <= target;
+            let open: Vec<usize> = (0..upper.len()).filter(|j| !cheap(j)).collect();
             for chunk in open.chunks(PRICING_CHUNK) {
                 go_on()?;
                 let priced: Vec<_> = chunk
@@ -178,7 +180,11 @@ impl Program {
 
     /// Best lower bound from ν when κ(ν) ≤ `kappa`: max D(tν) over 0 ≤ t ≤ λ/κ.
     pub fn lower_bound(&self, nu: &[f64], kappa: f64) -> f64 {
-        let t_max = if kappa > 0.0 { self.lambda / kappa * (1.0 - 1e-12) } else { f64::MAX };
+        let t_max = match kappa {
+            k if k == 0.0 => f64::MAX,
+            k if k > 0.0 => self.lambda / k * (1.0 - 1e-12),
+            _ => 0.0, // not a number
+        };
         best_dual_value(self.loss.as_ref(), nu, t_max).0
     }
 

@@ -118,7 +118,11 @@ fn check(solution: &Solution, program: &Program, what: &str) {
         assert!(solution.lower <= lower + slack, "{what}: {} {lower}", solution.lower);
         let early = solution.status.is_early();
         // pricing stops at κ ≤ λ: the bound may be a little weaker than exact prices give
-        assert!(early || solution.lower >= lower - 10.0 * slack, "{what}: {} {lower}", solution.lower);
+        assert!(
+            early || solution.lower >= lower - 10.0 * slack,
+            "{what}: {} {lower}",
+            solution.lower
+        );
     }
     assert!(solution.lower <= solution.upper + 1e-12 * (1.0 + value.abs()), "{what}");
 }

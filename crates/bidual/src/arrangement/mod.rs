@@ -12,13 +12,13 @@ pub use enumerate::{
     generic_bound,
 };
 pub use patterns::{PatternError, Patterns};
+pub(crate) use sample::centre_thresholds;
 pub use sample::{Share, sample_gates};
 
 use crate::linalg::{Mat, column, gemm};
 use crate::network::Gates;
 use crate::{Error, Result};
 use rayon::prelude::*;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Distinct activation patterns of n samples with, where known, a gate that produces each.
@@ -130,40 +130,52 @@ impl Arrangement {
 /// to every bound over all networks.
 pub(crate) const CELL_WIDTH: f64 = 1e-11;
 
-/// Errors if the list of cells treats different rows as one, or drops a direction that is not zero.
+/// Errors where f64 could merge different hyperplanes, or miss cells between
+/// them: rows that are almost parallel, a direction that almost vanishes, cells
+/// that are almost flat. What is left is well conditioned.
 fn check_separation(x: &Mat, cells: &Cells) -> Result<()> {
+    const PARALLEL: f64 = 1e-5;
+    const CONDITION: f64 = 1e-4;
+    const MARGIN: f64 = 1e-8;
     let (n, d) = (x.nrows(), x.ncols());
     let refuse = |what: String| {
         Err(Error::Data(format!(
-            "{what}: whether the list of patterns is complete cannot be decided in double precision; round or drop one of them, or sample patterns"
+            "{what}: whether the list of patterns is complete cannot be decided in double precision; round or drop one of them, standardise, or sample patterns"
         )))
     };
-    let values = x.singular_values().unwrap_or_default();
-    if let (Some(first), Some(dropped)) = (values.first(), values.get(cells.rank))
-        && *dropped > 1e-12 * first
-    {
+    let norms: Vec<f64> =
+        (0..n).map(|i| (0..d).map(|j| x[(i, j)] * x[(i, j)]).sum::<f64>().sqrt()).collect();
+    let longest = norms.iter().copied().fold(0.0, f64::max);
+    let rows: Vec<usize> = (0..n).filter(|&i| norms[i] > 0.0).collect();
+    if let Some(i) = rows.iter().find(|&&i| norms[i] <= ZERO_ROW * longest) {
+        return refuse(format!("sample {i} is almost, but not quite, the zero vector"));
+    }
+    let unit = Mat::from_fn(rows.len(), d, |k, j| x[(rows[k], j)] / norms[rows[k]]);
+    let Ok(values) = unit.singular_values() else {
+        return refuse("the singular values of the features cannot be computed".into());
+    };
+    let first = values.first().copied().unwrap_or(0.0);
+    let dropped = values.get(cells.rank).copied().unwrap_or(0.0);
+    let last = if cells.rank > 0 { values[cells.rank - 1] } else { first };
+    if dropped > 1e-13 * first || last < CONDITION * first {
         return refuse("some features are almost, but not quite, collinear".into());
     }
-    let row = |i: usize| (0..d).map(|j| x[(i, j)]).collect::<Vec<f64>>();
-    let norms: Vec<f64> = (0..n).map(|i| crate::linalg::norm(&row(i))).collect();
-    let longest = norms.iter().copied().fold(0.0, f64::max);
-    // rows on one hyperplane have the same bits in every cell, or opposite ones
-    let mut seen: HashMap<Vec<bool>, usize> = HashMap::new();
-    for i in 0..n {
-        if norms[i] == 0.0 {
-            continue;
+    let by_rows: Vec<Vec<f64>> =
+        (0..rows.len()).map(|k| (0..d).map(|j| unit[(k, j)]).collect()).collect();
+    for (k, a) in by_rows.iter().enumerate() {
+        for (l, b) in by_rows[..k].iter().enumerate() {
+            let sign = if crate::linalg::dot(a, b) < 0.0 { -1.0 } else { 1.0 };
+            let apart = a.iter().zip(b).map(|(a, b)| (a - sign * b).powi(2)).sum::<f64>().sqrt();
+            if apart > 1e-13 && apart < PARALLEL {
+                let (i, j) = (rows[l], rows[k]);
+                return refuse(format!("samples {i} and {j} are almost, but not quite, parallel"));
+            }
         }
-        if norms[i] <= ZERO_ROW * longest {
-            return refuse(format!("sample {i} is almost, but not quite, the zero vector"));
-        }
-        let first = cells.patterns.get(0, i);
-        let key = (0..cells.patterns.len()).map(|p| cells.patterns.get(p, i) == first).collect();
-        let twin = *seen.entry(key).or_insert(i);
-        let sign = if cells.patterns.get(0, twin) == first { 1.0 } else { -1.0 };
-        let apart: Vec<f64> =
-            (0..d).map(|j| x[(i, j)] / norms[i] - sign * x[(twin, j)] / norms[twin]).collect();
-        if crate::linalg::norm(&apart) > 1e-12 {
-            return refuse(format!("samples {twin} and {i} are almost, but not quite, parallel"));
+    }
+    for witness in cells.witnesses.chunks(d) {
+        let margin = by_rows.iter().map(|a| crate::linalg::dot(a, witness).abs());
+        if margin.fold(f64::INFINITY, f64::min) < MARGIN {
+            return refuse("some samples almost, but not quite, depend on each other".into());
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Gates drawn at random: a working set of patterns, never a complete one.
 
-use crate::linalg::{Mat, column, gemm};
+use crate::linalg::{Mat, column, times};
 use crate::network::Gates;
 use crate::{Error, Result};
 use rand::SeedableRng;
@@ -56,30 +56,38 @@ pub fn sample_gates(
             thresholds[k] = -offset;
         }
     }
+    let mut gates = Gates { directions, thresholds };
     if centred || matches!(share, Share::Quantile(_)) {
-        let mut projections = Mat::zeros(n, 1);
-        for k in 0..count {
-            let direction = directions.as_ref().subcols(k, 1);
-            gemm(projections.as_mut(), x.as_ref(), direction, false);
-            let mut sorted = column(&projections, 0).to_vec();
-            sorted.sort_by(f64::total_cmp);
-            let mut first = match share {
-                Share::Quantile(q) => {
-                    ((1.0 - q) * n as f64).round().clamp(0.0, n as f64 - 1.0) as usize
-                }
-                _ => sorted.partition_point(|v| *v < thresholds[k]),
-            };
-            // equal projections are one point: they switch together
-            let width = 1e-10 * (sorted[n - 1].abs() + sorted[0].abs());
-            while first > 0 && first < n && sorted[first] - sorted[first - 1] <= width {
-                first -= 1;
+        centre_thresholds(x, &mut gates, |sorted, threshold| match share {
+            Share::Quantile(q) => {
+                ((1.0 - q) * n as f64).round().clamp(0.0, n as f64 - 1.0) as usize
             }
-            if first > 0 && first < n {
-                thresholds[k] = 0.5 * (sorted[first - 1] + sorted[first]);
-            } else if first == 0 {
-                thresholds[k] = thresholds[k].min(sorted[0] - (width + 0.01 * sorted[0].abs()));
-            }
+            _ => sorted.partition_point(|v| *v < threshold),
+        });
+    }
+    Ok(gates)
+}
+
+/// Moves each threshold to the middle of the gap below the first active
+/// projection, which `first` picks among the sorted projections: the gates stay
+/// what they are on the rows of `x`, and rounding cannot flip them there.
+pub(crate) fn centre_thresholds(x: &Mat, gates: &mut Gates, first: impl Fn(&[f64], f64) -> usize) {
+    let n = x.nrows();
+    let mut sorted = vec![0.0; n];
+    for k in 0..gates.thresholds.len() {
+        times(x, column(&gates.directions, k), &mut sorted);
+        sorted.sort_by(f64::total_cmp);
+        let mut first = first(&sorted, gates.thresholds[k]);
+        // equal projections are one point: they switch together
+        let width = 1e-10 * (sorted[n - 1].abs() + sorted[0].abs());
+        while first > 0 && first < n && sorted[first] - sorted[first - 1] <= width {
+            first -= 1;
+        }
+        let threshold = &mut gates.thresholds[k];
+        if first > 0 && first < n {
+            *threshold = 0.5 * (sorted[first - 1] + sorted[first]);
+        } else if first == 0 {
+            *threshold = threshold.min(sorted[0] - (width + 0.01 * sorted[0].abs()));
         }
     }
-    Ok(Gates { directions, thresholds })
 }

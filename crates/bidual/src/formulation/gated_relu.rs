@@ -5,7 +5,7 @@
 //! cone); a column w is the neuron (w/√‖w‖, a = √‖w‖), and the value equals
 //! that of weight-decay training of the gated network: the gates are the model.
 
-use super::{Formulation, recover, with_ones};
+use super::{Formulation, check_range, recover, with_ones};
 use crate::arrangement::Arrangement;
 use crate::certificate::{Method, Scope};
 use crate::linalg::Mat;
@@ -41,6 +41,7 @@ impl GatedRelu {
                     .into(),
             ));
         }
+        check_range(&x)?;
         let features = if bias == Bias::None { x.clone() } else { Arc::new(with_ones(&x)) };
         let operator = Arc::new(Gated::unsigned(features, arrangement.patterns.clone()));
         Ok(Self { x, operator, loss, arrangement, bias })

@@ -12,7 +12,7 @@ use crate::linalg::Mat;
 use crate::loss::Loss;
 use crate::network::{Bias, Network};
 use crate::solver::SparseColumns;
-use crate::{Program, Scaling};
+use crate::{Error, Program, Result, Scaling};
 
 /// A system of the literature as a convex program.
 ///
@@ -48,6 +48,21 @@ pub fn objective(
 ) -> f64 {
     let decay = network.clone().unfold(scaling).weight_decay(bias);
     loss.value(&network.predict(&data.x)) + lambda * decay
+}
+
+/// Refuses features so large or so small that their squares overflow or underflow:
+/// a norm that is ∞ or 0 by rounding would prove nothing.
+fn check_range(x: &Mat) -> Result<()> {
+    for j in 0..x.ncols() {
+        for (i, v) in x.col_as_slice(j).iter().enumerate() {
+            if !(*v == 0.0 || (1e-120..1e120).contains(&v.abs())) {
+                return Err(Error::Data(format!(
+                    "feature {j} of sample {i} is {v:e} (after scaling, where that is on), outside 1e-120 to 1e120: choose other units"
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// x with a column of ones appended.

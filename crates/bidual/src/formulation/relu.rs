@@ -7,7 +7,7 @@
 //! training at any sufficient width; with a subset it is an upper bound that a
 //! real network attains.
 
-use super::{Formulation, recover, with_ones};
+use super::{Formulation, check_range, recover, with_ones};
 use crate::arrangement::{Arrangement, CELL_WIDTH};
 use crate::certificate::{Method, Scope};
 use crate::cone::Constraint;
@@ -41,6 +41,7 @@ impl Relu {
         arrangement: Arrangement,
         bias: Bias,
     ) -> Result<Self> {
+        check_range(&x)?;
         let features = if bias == Bias::None { x.clone() } else { Arc::new(with_ones(&x)) };
         let regularizer = match bias {
             Bias::Free if loss.as_intercept().is_none() => {
