@@ -180,10 +180,12 @@ impl Program {
 
     /// Best lower bound from ν when κ(ν) ≤ `kappa`: max D(tν) over 0 ≤ t ≤ λ/κ.
     pub fn lower_bound(&self, nu: &[f64], kappa: f64) -> f64 {
-        let t_max = match kappa {
-            k if k == 0.0 => f64::MAX,
-            k if k > 0.0 => self.lambda / k * (1.0 - 1e-12),
-            _ => 0.0, // not a number
+        let t_max = if kappa == 0.0 {
+            f64::MAX
+        } else if kappa > 0.0 {
+            self.lambda / kappa * (1.0 - 1e-12)
+        } else {
+            0.0 // not a number
         };
         best_dual_value(self.loss.as_ref(), nu, t_max).0
     }

@@ -30,7 +30,7 @@ fn message(result: bidual::Result<bidual::Model>) -> String {
 fn almost_parallel_samples_are_not_called_complete() {
     for noise in [1e-6, 1e-7, 3e-8, 1e-9] {
         let bundle = |i: usize, j: usize| {
-            let centre = if i % 2 == 0 { [1.0, 0.4, -0.3] } else { [-0.2, 0.9, 0.7] };
+            let centre = if i.is_multiple_of(2) { [1.0, 0.4, -0.3] } else { [-0.2, 0.9, 0.7] };
             centre[j] + noise * (((i * 7 + j * 5) % 11) as f64 / 11.0 - 0.4)
         };
         let x = Mat::from_fn(8, 3, bundle);
