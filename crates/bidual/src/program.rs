@@ -17,7 +17,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Columns priced between two questions whether to go on.
-const PRICING_CHUNK: usize = 256;
+const PRICING_CHUNK: usize = 64;
 
 /// Loss ∘ structured operator + λ·regularizer, with an optional cone per column.
 #[derive(Clone)]
@@ -125,7 +125,7 @@ impl Program {
         }
     }
 
-    /// [`Program::price`], asking `go_on` every few hundred columns.
+    /// [`Program::price`], asking `go_on` every few dozen columns.
     pub fn price_while<B>(
         &self,
         nu: &[f64],
@@ -204,11 +204,16 @@ impl Program {
         order.sort_by(|&a, &b| plain[b].total_cmp(&plain[a]).then(a.cmp(&b)));
         let gauge = self.regularizer.gauge();
         let mut best = 0.0f64;
-        // fixed chunks, so that the pruning does not depend on the number of threads
-        for chunk in order.chunks(64) {
-            if plain[chunk[0]] <= best {
+        // growing chunks: the first few prices prune most of the others; of fixed
+        // sizes, so that the pruning does not depend on the number of threads
+        let mut rest = &order[..];
+        let mut size = 2;
+        while let Some(&dearest) = rest.first() {
+            if plain[dearest] <= best {
                 break;
             }
+            let (chunk, later) = rest.split_at(size.min(rest.len()));
+            (rest, size) = (later, (2 * size).min(64));
             let values: Vec<f64> = chunk
                 .par_iter()
                 .filter(|&&j| plain[j] > best)

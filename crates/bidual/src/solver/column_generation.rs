@@ -11,7 +11,7 @@ use super::interior_point::{Block, GramCache, Master, Target, solve_blocks};
 use super::{Observer, Progress, Solution, Solver, SparseColumns, Status};
 use crate::certificate::relative_gap;
 use crate::cone::Multipliers;
-use crate::linalg::{Mat, column_mut};
+use crate::linalg::{Mat, column, column_mut};
 use crate::program::Prices;
 use crate::{Program, Result};
 use std::ops::ControlFlow;
@@ -98,6 +98,21 @@ impl<'a> Session<'a> {
         }
         self.cache.clear();
         self.blocks.len() - before
+    }
+
+    /// Adds the columns that are dearest at z = 0 among those with the largest
+    /// adjoint norms: a network early, before the first full pricing.
+    fn add_first(&mut self, batch: usize) -> usize {
+        let c = self.program.adjoint(&self.nu);
+        let norm = |j: &usize| self.program.regularizer.column_polar(column(&c, *j));
+        let mut order: Vec<usize> = (0..c.ncols()).collect();
+        order.sort_by(|a, b| norm(b).total_cmp(&norm(a)).then(a.cmp(b)));
+        order.truncate(4 * batch);
+        let few = self.program.restrict(&order);
+        let prices = few.price(&self.nu, few.lambda, &mut few.multipliers());
+        let dearest = prices.above(few.lambda * (1.0 + 1e-10));
+        let first: Vec<usize> = dearest.into_iter().take(batch).map(|k| order[k]).collect();
+        self.add(&first, None)
     }
 
     /// Solves the master from the current values; if that jams, anew from other scales.
@@ -229,7 +244,7 @@ impl<'a> Session<'a> {
     fn prune(&mut self, tolerance: f64) {
         let gauge = self.program.regularizer.gauge();
         let mut order: Vec<usize> = (0..self.best.columns.len()).collect();
-        let size = |k: usize| gauge.value(crate::linalg::column(&self.best.values, k));
+        let size = |k: usize| gauge.value(column(&self.best.values, k));
         order.sort_by(|&a, &b| size(b).total_cmp(&size(a)).then(a.cmp(&b)));
         let largest = order.first().map_or(0.0, |&k| size(k));
         let allowed = self.upper.max(self.lower + 0.9 * tolerance * self.upper.abs());
@@ -290,8 +305,11 @@ impl Solver for ColumnGeneration {
             let value = program.restrict(&start.columns).objective(&start.values);
             fresh = session.add(&start.columns, (value <= session.upper).then_some(start));
         }
+        if fresh == 0 {
+            fresh = session.add_first(self.batch);
+        }
         for round in 0..MAX_ROUNDS {
-            // a warm start is solved first and priced after
+            // the first columns are solved before everything is priced
             if round > 0 || fresh == 0 {
                 let prices = match session.bound(observer) {
                     ControlFlow::Continue(prices) => prices,
