@@ -86,9 +86,9 @@ pub fn scope_key(scope: Scope) -> &'static str {
 pub fn statement(certificate: &Certificate) -> String {
     let who = match certificate.scope {
         Scope::Complete => "no network of any width has".to_owned(),
-        Scope::Sampled(1) => "no network on this one sampled activation pattern has".to_owned(),
+        Scope::Sampled(1) => "no network on this one activation pattern has".to_owned(),
         Scope::Sampled(p) => {
-            format!("no network on these {p} sampled activation patterns has")
+            format!("no network on these {p} activation patterns has")
         }
         Scope::Gates(1) => "no gated network with this one gate has".to_owned(),
         Scope::Gates(p) => format!("no gated network with these {p} gates has"),

@@ -8,10 +8,10 @@ use crate::report::{self, gap_text, significant_above, significant_below};
 use anyhow::{Context, Result};
 use bidual::arrangement::Arrangement;
 use bidual::certificate::relative_gap;
-use bidual::formulation::{Formulation, GatedRelu, Relu};
+use bidual::formulation::{Formulation, GatedRelu, Relu, with_ones};
 use bidual::loss::{Loss, WithIntercept, unit_weights};
 use bidual::solver::{ColumnGeneration, Deadline, Solution, Solver, Status};
-use bidual::{Bias, Mat, Program, Scope};
+use bidual::{Bias, Program, Scope};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Instant;
@@ -123,11 +123,6 @@ fn evaluate(
         None => program.loss.value(&outputs),
     };
     (loss + problem.beta * network.weight_decay(problem.bias), outputs)
-}
-
-fn with_ones(x: &Mat) -> Mat {
-    let d = x.ncols();
-    Mat::from_fn(x.nrows(), d + 1, |i, j| if j < d { x[(i, j)] } else { 1.0 })
 }
 
 impl Answer {

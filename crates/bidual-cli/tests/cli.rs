@@ -125,7 +125,7 @@ fn text_says_what_was_proved_and_quiet_says_nothing() {
     for part in [
         "40 samples",
         "logistic (the target has two classes)",
-        "sampled activation patterns has an objective below",
+        "activation patterns has an objective below",
         "certified:",
         "accuracy",
     ] {

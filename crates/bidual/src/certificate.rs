@@ -5,7 +5,7 @@
 pub enum Scope {
     /// All networks, of any width, of the trained architecture.
     Complete,
-    /// ReLU networks whose neurons stay in the listed number of sampled
+    /// ReLU networks whose neurons stay in so many sampled or given
     /// activation patterns. A network that leaves them may be better.
     Sampled(usize),
     /// Gated networks with exactly the listed number of fixed gates: the gates are the model.
@@ -16,7 +16,7 @@ impl std::fmt::Display for Scope {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Scope::Complete => write!(f, "all networks of any width"),
-            Scope::Sampled(p) => write!(f, "all networks on {p} sampled activation patterns"),
+            Scope::Sampled(p) => write!(f, "all networks on {p} listed activation patterns"),
             Scope::Gates(p) => write!(f, "all gated networks with these {p} gates"),
         }
     }

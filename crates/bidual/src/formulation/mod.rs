@@ -65,8 +65,8 @@ fn check_range(x: &Mat) -> Result<()> {
     Ok(())
 }
 
-/// x with a column of ones appended.
-pub(crate) fn with_ones(x: &Mat) -> Mat {
+/// x with a column of ones appended: the features of a program with hidden bias.
+pub fn with_ones(x: &Mat) -> Mat {
     let d = x.ncols();
     Mat::from_fn(x.nrows(), d + 1, |i, j| if j < d { x[(i, j)] } else { 1.0 })
 }
