@@ -1,0 +1,32 @@
+use bidual::global::Global;
+use bidual::*;
+use std::sync::Arc;
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    let text = std::fs::read_to_string(&args[1]).unwrap();
+    let frac: f64 = args[2].parse().unwrap();
+    let bias = match args[3].as_str() { "none" => Bias::None, "free" => Bias::Free, _ => Bias::Penalised };
+    let tol: f64 = args[4].parse().unwrap();
+    let rows: Vec<Vec<f64>> = text.lines().skip(1).map(|l| l.split(',').map(|v| v.trim().parse().unwrap()).collect()).collect();
+    let d = rows[0].len() - 1;
+    let y: Vec<f64> = rows.iter().map(|r| r[d]).collect();
+    let x = Mat::from_fn(rows.len(), d, |i, j| rows[i][j]);
+    let data = Dataset::new(x, y, None).unwrap();
+    let loss = if args.get(5).map(|s| s == "logistic") == Some(true) { LossKind::Logistic } else { LossKind::Squared };
+    let options = Options { loss, bias, patterns: PatternChoice::Sampled(5), lambda: Lambda::Fraction(0.1), ..Default::default() };
+    let p = prepare(&data, &options, None).unwrap();
+    let program = p.formulation.program(1.0);
+    let xs = Arc::new(p.scaling.apply(&data.x));
+    let features = if bias == Bias::None { xs.clone() } else { Arc::new(formulation::with_ones(&xs)) };
+    let gauge = program.regularizer.gauge();
+    let g = Global::new(xs, features.clone(), gauge, program.loss.clone(), bias);
+    let o = pricing::Oracle::new(features, gauge);
+    let nu = program.residual(&vec![0.0; data.samples()]);
+    let t = std::time::Instant::now();
+    let found = o.search(&nu, &[], 256, 0, 0.0);
+    let lmax = found[0].value;
+    println!("lambda_max >= {lmax} {:?}", t.elapsed());
+    let t = std::time::Instant::now();
+    let (_, lower) = g.train(frac * lmax, tol, &mut solver::silent()).unwrap();
+    println!("lower est {lower} total {:?}", t.elapsed());
+}

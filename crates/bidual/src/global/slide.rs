@@ -1,0 +1,317 @@
+//! Joint local minimisation of the weight-decay objective over all neurons,
+//! without patterns: neurons slide across cells, which a program over fixed
+//! patterns cannot do. Limited-memory BFGS (Nocedal & Wright, Numerical
+//! Optimization, §7.2) with a weak Wolfe bisection, which also works across
+//! kinks (Lewis & Overton 2013).
+
+use crate::cone::Gauge;
+use crate::linalg::{Mat, axpy, column, dot, gemm, norm};
+use crate::loss::Loss;
+use faer::{MatMut, MatRef};
+use rayon::prelude::*;
+use std::ops::ControlFlow;
+
+/// Pairs that approximate the inverse Hessian.
+const MEMORY: usize = 24;
+/// Rows in a tile: fixed, so that sums do not depend on the threads.
+const TILE: usize = 2048;
+
+/// Neurons v_j = |a_j|·(w_j) with the sign of their output weight; f = Σ ±(Xv_j)_+.
+#[derive(Debug, Clone)]
+pub(crate) struct Neurons {
+    /// p×m.
+    pub values: Mat,
+    /// True for a negative output weight.
+    pub negative: Vec<bool>,
+}
+
+impl Neurons {
+    pub fn none(p: usize) -> Self {
+        Self { values: Mat::zeros(p, 0), negative: vec![] }
+    }
+
+    pub fn len(&self) -> usize {
+        self.negative.len()
+    }
+
+    pub fn push(&mut self, v: &[f64], negative: bool) {
+        let (p, m) = (self.values.nrows(), self.len());
+        let old = std::mem::replace(&mut self.values, Mat::zeros(p, m + 1));
+        self.values = Mat::from_fn(p, m + 1, |i, j| if j < m { old[(i, j)] } else { v[i] });
+        self.negative.push(negative);
+    }
+
+    pub fn select(&self, keep: &[usize]) -> Self {
+        Self {
+            values: Mat::from_fn(self.values.nrows(), keep.len(), |i, k| self.values[(i, keep[k])]),
+            negative: keep.iter().map(|&k| self.negative[k]).collect(),
+        }
+    }
+
+    /// f = Σ ±(Xv_j)_+.
+    pub fn outputs(&self, x: &Mat) -> Vec<f64> {
+        let mut f = vec![0.0; x.nrows()];
+        let mut t = vec![0.0; x.nrows()];
+        for j in 0..self.len() {
+            crate::linalg::times(x, column(&self.values, j), &mut t);
+            let s = if self.negative[j] { -1.0 } else { 1.0 };
+            f.iter_mut().zip(&t).for_each(|(f, t)| *f += s * t.max(0.0));
+        }
+        f
+    }
+
+    /// Σρ(v_j), the bias outside the norm if free.
+    pub fn penalty(&self, gauge: &Gauge) -> f64 {
+        let q = gauge.penalised(self.values.nrows());
+        (0..self.len()).map(|j| norm(&column(&self.values, j)[..q])).sum()
+    }
+}
+
+/// The smooth (up to kinks) objective F(Σ a_j(Xw_j)_+) + λ/2 Σ(‖w_j‖² + a_j²).
+struct Objective<'a> {
+    x: &'a Mat,
+    loss: &'a dyn Loss,
+    lambda: f64,
+    penalised: usize,
+    f: Vec<f64>,
+    nu: Vec<f64>,
+    /// Xw_j of every neuron, n×m.
+    t: Mat,
+}
+
+impl Objective<'_> {
+    /// The value at θ = (w_1, …, w_m, a); writes the gradient.
+    fn evaluate(&mut self, theta: &[f64], gradient: &mut [f64]) -> f64 {
+        let (n, p) = (self.x.nrows(), self.x.ncols());
+        let m = theta.len() / (p + 1);
+        let (w, a) = theta.split_at(p * m);
+        let weights = MatRef::from_column_major_slice(w, p, m);
+        let tiles = n.div_ceil(TILE);
+        let x = self.x.as_ref();
+        let t_parts: Vec<Mat> = (0..tiles)
+            .into_par_iter()
+            .map(|k| {
+                let (start, rows) = (k * TILE, TILE.min(n - k * TILE));
+                let mut t = Mat::zeros(rows, m);
+                gemm(t.as_mut(), x.subrows(start, rows), weights, false);
+                t
+            })
+            .collect();
+        self.f.fill(0.0);
+        for (k, part) in t_parts.iter().enumerate() {
+            let out = &mut self.f[k * TILE..k * TILE + part.nrows()];
+            for j in 0..m {
+                let aj = a[j];
+                out.iter_mut().zip(column(part, j)).for_each(|(f, t)| *f += aj * t.max(0.0));
+            }
+        }
+        let mut value = self.loss.value_and_residual(&self.f, &mut self.nu);
+        let nu = &self.nu;
+        let sums: Vec<(Mat, Vec<f64>)> = t_parts
+            .into_par_iter()
+            .enumerate()
+            .map(|(k, mut t)| {
+                let (start, rows) = (k * TILE, t.nrows());
+                let nu = &nu[start..start + rows];
+                let mut fits = vec![0.0; m];
+                for j in 0..m {
+                    for (t, v) in crate::linalg::column_mut(&mut t, j).iter_mut().zip(nu) {
+                        let on = if *t > 0.0 { *v } else { 0.0 };
+                        fits[j] += on * *t;
+                        *t = on;
+                    }
+                }
+                let mut g = Mat::zeros(p, m);
+                gemm(g.as_mut(), x.subrows(start, rows).transpose(), t.as_ref(), false);
+                (g, fits)
+            })
+            .collect();
+        let (gw, ga) = gradient.split_at_mut(p * m);
+        gw.fill(0.0);
+        ga.fill(0.0);
+        for (g, fits) in &sums {
+            for j in 0..m {
+                axpy(-a[j], column(g, j), &mut gw[j * p..(j + 1) * p]);
+                ga[j] -= fits[j];
+            }
+        }
+        let q = self.penalised;
+        for j in 0..m {
+            let wj = &w[j * p..j * p + q];
+            value += 0.5 * self.lambda * (dot(wj, wj) + a[j] * a[j]);
+            axpy(self.lambda, wj, &mut gw[j * p..j * p + q]);
+            ga[j] += self.lambda * a[j];
+        }
+        value
+    }
+}
+
+/// Slides `neurons` downhill for at most `iterations`; returns the balanced
+/// neurons and their objective. `go_on` is asked at every iteration.
+pub(crate) fn slide(
+    x: &Mat,
+    loss: &dyn Loss,
+    lambda: f64,
+    gauge: &Gauge,
+    neurons: &Neurons,
+    iterations: usize,
+    tolerance: f64,
+    go_on: &mut dyn FnMut(f64) -> ControlFlow<()>,
+) -> (Neurons, f64) {
+    let (n, p, m) = (x.nrows(), x.ncols(), neurons.len());
+    let q = gauge.penalised(p);
+    let mut theta = vec![0.0; (p + 1) * m];
+    for j in 0..m {
+        let v = column(&neurons.values, j);
+        let root = norm(&v[..q]).sqrt().max(1e-150);
+        for i in 0..p {
+            theta[j * p + i] = v[i] / root;
+        }
+        theta[p * m + j] = if neurons.negative[j] { -root } else { root };
+    }
+    let mut objective = Objective {
+        x,
+        loss,
+        lambda,
+        penalised: q,
+        f: vec![0.0; n],
+        nu: vec![0.0; n],
+        t: Mat::zeros(0, 0),
+    };
+    let _ = &objective.t;
+    let mut gradient = vec![0.0; theta.len()];
+    let mut value = objective.evaluate(&theta, &mut gradient);
+    let (mut pairs, mut direction) = (Pairs::default(), vec![0.0; theta.len()]);
+    let (mut trial, mut trial_gradient) = (theta.clone(), gradient.clone());
+    let mut history = value;
+    for k in 0..iterations {
+        if m == 0 || go_on(value).is_break() {
+            break;
+        }
+        pairs.direction(&gradient, &mut direction);
+        let mut slope = dot(&direction, &gradient);
+        if slope >= 0.0 {
+            pairs.clear();
+            direction.iter_mut().zip(&gradient).for_each(|(d, g)| *d = -g);
+            slope = -dot(&gradient, &gradient);
+        }
+        if slope == 0.0 {
+            break;
+        }
+        // weak Wolfe by bisection and doubling
+        let (mut low, mut high) = (0.0, f64::INFINITY);
+        let mut t = if pairs.is_empty() {
+            (0.1 * norm(&theta) / norm(&direction)).min(1.0 / norm(&direction).max(1e-300))
+        } else {
+            1.0
+        };
+        let mut accepted = false;
+        let mut trial_value = value;
+        for _ in 0..40 {
+            for ((to, x), d) in trial.iter_mut().zip(&theta).zip(&direction) {
+                *to = x + t * d;
+            }
+            trial_value = objective.evaluate(&trial, &mut trial_gradient);
+            if !(trial_value <= value + 1e-4 * t * slope) {
+                high = t;
+            } else if dot(&direction, &trial_gradient) < 0.9 * slope {
+                low = t;
+                accepted = true;
+            } else {
+                accepted = true;
+                break;
+            }
+            t = if high.is_finite() { 0.5 * (low + high) } else { 2.0 * low };
+            if high.is_finite() && high - low < 1e-12 * high {
+                break;
+            }
+        }
+        if !accepted || trial_value > value {
+            if pairs.is_empty() {
+                break;
+            }
+            pairs.clear();
+            continue;
+        }
+        pairs.push(&theta, &gradient, &trial, &trial_gradient);
+        std::mem::swap(&mut theta, &mut trial);
+        std::mem::swap(&mut gradient, &mut trial_gradient);
+        value = trial_value;
+        if k % 20 == 19 {
+            if history - value <= tolerance * value.abs() {
+                break;
+            }
+            history = value;
+        }
+    }
+    let mut out = Neurons::none(p);
+    let mut negative = vec![];
+    let mut columns: Vec<Vec<f64>> = vec![];
+    for j in 0..m {
+        let a = theta[p * m + j];
+        columns.push(theta[j * p..(j + 1) * p].iter().map(|w| w * a.abs()).collect());
+        negative.push(a < 0.0);
+    }
+    out.values = Mat::from_fn(p, m, |i, j| columns[j][i]);
+    out.negative = negative;
+    // balanced: never above the weight decay of (w, a)
+    let f = out.outputs(x);
+    let balanced = loss.value(&f) + lambda * out.penalty(gauge);
+    (out, balanced)
+}
+
+/// The last steps and changes of the gradient.
+#[derive(Default)]
+struct Pairs {
+    steps: Vec<Vec<f64>>,
+    changes: Vec<Vec<f64>>,
+}
+
+impl Pairs {
+    fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    fn clear(&mut self) {
+        self.steps.clear();
+        self.changes.clear();
+    }
+
+    fn push(&mut self, x: &[f64], g: &[f64], x_new: &[f64], g_new: &[f64]) {
+        let s: Vec<f64> = x_new.iter().zip(x).map(|(a, b)| a - b).collect();
+        let y: Vec<f64> = g_new.iter().zip(g).map(|(a, b)| a - b).collect();
+        if dot(&s, &y) <= 1e-14 * norm(&s) * norm(&y) {
+            return;
+        }
+        if self.steps.len() == MEMORY {
+            self.steps.remove(0);
+            self.changes.remove(0);
+        }
+        self.steps.push(s);
+        self.changes.push(y);
+    }
+
+    /// direction ← −H⁻¹g by the two-loop recursion.
+    fn direction(&self, g: &[f64], direction: &mut [f64]) {
+        direction.iter_mut().zip(g).for_each(|(d, g)| *d = -g);
+        let k = self.steps.len();
+        let mut alpha = vec![0.0; k];
+        for i in (0..k).rev() {
+            let (s, y) = (&self.steps[i], &self.changes[i]);
+            alpha[i] = dot(s, direction) / dot(s, y);
+            axpy(-alpha[i], y, direction);
+        }
+        if let (Some(s), Some(y)) = (self.steps.last(), self.changes.last()) {
+            let scale = dot(s, y) / dot(y, y);
+            direction.iter_mut().for_each(|d| *d *= scale);
+        }
+        for i in 0..k {
+            let (s, y) = (&self.steps[i], &self.changes[i]);
+            let beta = dot(y, direction) / dot(s, y);
+            axpy(alpha[i] - beta, s, direction);
+        }
+    }
+}
+
+#[allow(unused_imports)]
+use MatMut as _;
