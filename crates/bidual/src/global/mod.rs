@@ -4,6 +4,7 @@
 //! proposes new neurons from anywhere; sliding moves all neurons jointly across
 //! cells. What is left when pricing finds nothing is handed to the proof.
 
+mod newton;
 mod slide;
 
 use crate::Result;
@@ -15,6 +16,7 @@ use crate::loss::{Loss, best_dual_value};
 use crate::network::Bias;
 use crate::pricing::{Candidate, Oracle};
 use crate::solver::{ColumnGeneration, Observer, Progress, Solver, SparseColumns, Status};
+use newton::{Classes, Newton};
 use slide::{Neurons, slide};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -70,6 +72,7 @@ impl Global {
             upper: self.loss.value(&f),
         };
         let mut lower = f64::NEG_INFINITY;
+        let classes = Classes::new(x);
         for round in 0..60u64 {
             let t0 = std::time::Instant::now();
             let starts: Vec<(Vec<f64>, bool)> = (0..state.neurons.len())
@@ -105,20 +108,88 @@ impl Global {
             if observer.observe(&progress).is_break() {
                 break;
             }
-            self.master(&mut state, &found, lambda, 0.1 * tolerance, observer)?;
+            let gap = ((state.upper - bound) / state.upper).min(0.1);
+            let before = state.upper;
+            self.enter(&mut state, &found, lambda);
+            let t1 = std::time::Instant::now();
+            self.slide(&mut state, lambda, 200);
+            let us = state.upper;
             let t2 = std::time::Instant::now();
-            let um = state.upper;
-            self.slide(&mut state, lambda, 300);
+            let (ok, its) = self.newton(&mut state, &classes, lambda);
+            let t3 = std::time::Instant::now();
             eprintln!(
-                "   master {:.9} {:.3}s slide {:.9} {:.3}s neurons {}",
-                um,
+                "   slide {:.9} {:.3}s newton {:.9} {:.3}s {its} its conv {ok} neurons {}",
+                us,
                 (t2 - t1).as_secs_f64(),
                 state.upper,
-                t2.elapsed().as_secs_f64(),
+                (t3 - t2).as_secs_f64(),
                 state.neurons.len()
             );
+            if !ok && before - state.upper < 0.01 * gap * state.upper {
+                self.master(&mut state, &found, lambda, (0.02 * gap).max(0.1 * tolerance), observer)?;
+                eprintln!(
+                    "   master {:.9} {:.3}s neurons {}",
+                    state.upper,
+                    t3.elapsed().as_secs_f64(),
+                    state.neurons.len()
+                );
+            }
         }
         Ok((state, lower))
+    }
+
+    /// Adds the dearest candidates as small neurons.
+    fn enter(&self, state: &mut State, found: &[Candidate], lambda: f64) {
+        let x = self.oracle.x();
+        let gauge = self.oracle.gauge();
+        let f = state.neurons.outputs(x);
+        let mut hessian = vec![0.0; x.nrows()];
+        self.loss.hessian_diagonal_into(&f, &mut hessian);
+        let mut chosen: Vec<&Candidate> = vec![];
+        for c in found {
+            let cos = |a: &[f64], b: &[f64]| {
+                crate::linalg::dot(a, b) / (crate::linalg::norm(a) * crate::linalg::norm(b))
+            };
+            let new = chosen
+                .iter()
+                .all(|d| d.negative != c.negative || cos(&d.direction, &c.direction) < 0.98);
+            if new && chosen.len() < 10 {
+                chosen.push(c);
+            }
+        }
+        let count = chosen.len() as f64;
+        let mut t = vec![0.0; x.nrows()];
+        for c in chosen {
+            times(x, &c.direction, &mut t);
+            let curvature: f64 =
+                t.iter().zip(&hessian).map(|(t, h)| h * t.max(0.0).powi(2)).sum::<f64>();
+            let size = (c.value - lambda) / (count * curvature.max(1e-300)) / gauge.value(&c.direction);
+            let v: Vec<f64> = c.direction.iter().map(|u| u * size).collect();
+            state.neurons.push(&v, c.negative);
+            state.cells.push(c.bits.clone());
+        }
+        let f = state.neurons.outputs(x);
+        state.upper = self.loss.value(&f) + lambda * state.neurons.penalty(&gauge);
+        self.loss.residual_into(&f, &mut state.nu);
+        self.loss.clip_dual(&mut state.nu);
+    }
+
+    /// Second-order finish; true if it converged.
+    fn newton(&self, state: &mut State, classes: &Classes, lambda: f64) -> (bool, usize) {
+        let gauge = self.oracle.gauge();
+        let x = self.oracle.x();
+        let newton = Newton { x, classes, loss: self.loss.as_ref(), lambda, gauge };
+        let done = newton.run(&state.neurons, 200, &mut || ControlFlow::Continue(()));
+        let f = done.neurons.outputs(x);
+        let value = self.loss.value(&f) + lambda * done.neurons.penalty(&gauge);
+        if value <= state.upper {
+            state.upper = value;
+            state.neurons = done.neurons;
+            state.cells = done.cells;
+            self.loss.residual_into(&f, &mut state.nu);
+            self.loss.clip_dual(&mut state.nu);
+        }
+        (done.converged, done.iterations)
     }
 
     /// The program on the cells of the neurons and of the candidates.

@@ -7,7 +7,8 @@
 //! screened by the adjoint norm and by the last multipliers), adds those that
 //! cost more than λ, and stops on the duality gap of the whole program.
 
-use super::interior_point::{Block, GramCache, Master, Target, solve_blocks};
+use super::gram::GramCache;
+use super::interior_point::{Block, Master, Target, solve_blocks};
 use super::{Observer, Progress, Solution, Solver, SparseColumns, Status};
 use crate::certificate::relative_gap;
 use crate::cone::Multipliers;

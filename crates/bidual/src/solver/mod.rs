@@ -2,10 +2,12 @@
 
 mod column_generation;
 mod fista;
+mod gram;
 mod interior_point;
 mod staged;
 
 pub use column_generation::ColumnGeneration;
+pub(crate) use gram::weighted_gram;
 pub use fista::Fista;
 pub use interior_point::InteriorPoint;
 pub use staged::Staged;

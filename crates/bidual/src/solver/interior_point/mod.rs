@@ -11,11 +11,10 @@
 //! the upper bound satisfy A_g v_g ≥ 0 in f64.
 
 mod block;
-mod gram;
 
 pub(super) use block::Block;
-pub(super) use gram::GramCache;
 
+use super::gram::GramCache;
 use super::{Observer, Progress, Solution, Solver, SparseColumns, Status};
 use crate::cone::Gauge;
 use crate::linalg::{Mat, axpy, cholesky_in_place, cholesky_solve, column, norm, transpose_times};

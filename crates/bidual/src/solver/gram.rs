@@ -5,13 +5,13 @@ use rayon::prelude::*;
 
 /// ΦᵀHΦ, kept while H and the columns stay the same (squared loss: for ever).
 #[derive(Default)]
-pub(in crate::solver) struct GramCache {
+pub(super) struct GramCache {
     hessian: Vec<f64>,
     gram: Option<Mat>,
 }
 
 impl GramCache {
-    pub(in crate::solver) fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.gram = None;
     }
 
@@ -25,7 +25,7 @@ impl GramCache {
 }
 
 /// Lower triangle of Φᵀ(diag h − hhᵀ/Σh if `intercept`)Φ, in fixed tiles.
-fn weighted_gram(phi: &Mat, h: &[f64], intercept: bool) -> Mat {
+pub(crate) fn weighted_gram(phi: &Mat, h: &[f64], intercept: bool) -> Mat {
     const TILE: usize = 256;
     let (n, m) = (phi.nrows(), phi.ncols());
     let roots: Vec<f64> = h.iter().map(|v| v.max(0.0).sqrt()).collect();

@@ -1,0 +1,587 @@
+//! Newton's method on the neurons themselves: the second-order finish of a slide.
+//!
+//! F(Σ ±(Xv_j)_+) + λΣρ(v_j) is smooth between the hyperplanes x_kᵀv_j = 0 and
+//! convex across those where ±ν_k < 0: there minimisers sit. Each neuron keeps
+//! a set of such *ties* x_kᵀv_j = 0 as equalities; a step minimises the
+//! quadratic model on their null spaces, an exact search along it stops at the
+//! minimum of the true objective (a new tie, if that is a kink), and a tie is
+//! released when its multiplier leaves [0, 1]. Derived here; an active-set
+//! method in the spirit of Nocedal & Wright, §16.5.
+
+use super::slide::Neurons;
+use crate::cone::Gauge;
+use crate::linalg::{
+    Mat, axpy, cholesky_in_place, cholesky_solve, column, column_mut, dot, gemm, norm, transpose_times,
+};
+use crate::loss::Loss;
+use crate::solver::weighted_gram;
+use std::ops::ControlFlow;
+
+/// Relative decrease below which a step counts as converged.
+const CONVERGED: f64 = 1e-15;
+
+/// Rows that are multiples of one another share their hyperplane and their ties.
+pub(crate) struct Classes {
+    /// Class of each row.
+    of: Vec<u32>,
+    members: Vec<Vec<u32>>,
+    norms: Vec<f64>,
+}
+
+impl Classes {
+    /// Groups equal rows of `x`.
+    pub fn new(x: &Mat) -> Self {
+        let mut index = std::collections::HashMap::new();
+        let (mut of, mut members): (Vec<u32>, Vec<Vec<u32>>) = (vec![], vec![]);
+        let mut norms = vec![];
+        for i in 0..x.nrows() {
+            let key: Vec<u64> = (0..x.ncols()).map(|j| (x[(i, j)] + 0.0).to_bits()).collect();
+            let next = members.len() as u32;
+            let class = *index.entry(key).or_insert(next);
+            if class == next {
+                members.push(vec![]);
+                norms.push((0..x.ncols()).map(|j| x[(i, j)] * x[(i, j)]).sum::<f64>().sqrt());
+            }
+            members[class as usize].push(i as u32);
+            of.push(class);
+        }
+        Self { of, members, norms }
+    }
+}
+
+/// A neuron with its ties.
+struct Neuron {
+    v: Vec<f64>,
+    sign: f64,
+    /// Tied classes.
+    ties: Vec<u32>,
+    /// Orthonormal basis of the tied rows, then of their complement: p×p.
+    basis: Mat,
+    /// Classes at 0 that the next step moves to the positive (true) or negative side.
+    released: Vec<(u32, bool)>,
+    /// On rows, 0/1 (ties are off).
+    mask: Vec<f64>,
+}
+
+impl Neuron {
+    fn free(&self, p: usize) -> usize {
+        p - self.ties.len()
+    }
+}
+
+pub(crate) struct Newton<'a> {
+    pub x: &'a Mat,
+    pub classes: &'a Classes,
+    pub loss: &'a dyn Loss,
+    pub lambda: f64,
+    pub gauge: Gauge,
+}
+
+/// Where Newton's method ended.
+pub(crate) struct Finished {
+    pub neurons: Neurons,
+    /// Packed patterns, ties on the side of their released state (off).
+    pub cells: Vec<Vec<u64>>,
+    pub value: f64,
+    pub converged: bool,
+    pub iterations: usize,
+}
+
+impl Newton<'_> {
+    fn row(&self, i: usize) -> Vec<f64> {
+        (0..self.x.ncols()).map(|j| self.x[(i, j)]).collect()
+    }
+
+    /// Orthonormal basis: tied rows first, then the complement. False if a tie is dependent.
+    fn set_basis(&self, neuron: &mut Neuron) -> bool {
+        let p = self.x.ncols();
+        let mut columns: Vec<Vec<f64>> = vec![];
+        let push = |mut r: Vec<f64>, columns: &mut Vec<Vec<f64>>, least: f64| {
+            let before = norm(&r);
+            for _ in 0..2 {
+                for q in columns.iter() {
+                    let along = dot(q, &r);
+                    axpy(-along, q, &mut r);
+                }
+            }
+            let after = norm(&r);
+            if after <= least * before || after == 0.0 {
+                return false;
+            }
+            r.iter_mut().for_each(|v| *v /= after);
+            columns.push(r);
+            true
+        };
+        for &t in &neuron.ties {
+            if !push(self.row(self.classes.members[t as usize][0] as usize), &mut columns, 1e-9) {
+                return false;
+            }
+        }
+        // unit vectors, the least dependent first
+        while columns.len() < p {
+            let best = (0..p)
+                .max_by(|&a, &b| {
+                    let left = |j: usize| 1.0 - columns.iter().map(|q| q[j] * q[j]).sum::<f64>();
+                    left(a).total_cmp(&left(b)).then(b.cmp(&a))
+                })
+                .unwrap_or(0);
+            let mut e = vec![0.0; p];
+            e[best] = 1.0;
+            if !push(e, &mut columns, 1e-12) {
+                return false;
+            }
+        }
+        neuron.basis = Mat::from_fn(p, p, |i, k| columns[k][i]);
+        true
+    }
+
+    /// v ← its projection on the null space of the ties.
+    fn snap(&self, neuron: &mut Neuron) {
+        for k in 0..neuron.ties.len() {
+            let q = column(&neuron.basis, k).to_vec();
+            let along = dot(&q, &neuron.v);
+            axpy(-along, &q, &mut neuron.v);
+        }
+    }
+
+    fn tie(&self, neuron: &mut Neuron, class: u32) -> bool {
+        let before = (neuron.ties.clone(), neuron.basis.clone());
+        if neuron.ties.contains(&class) || neuron.ties.len() + 1 >= self.x.ncols() {
+            return false;
+        }
+        neuron.ties.push(class);
+        if !self.set_basis(neuron) {
+            (neuron.ties, neuron.basis) = before;
+            return false;
+        }
+        self.snap(neuron);
+        true
+    }
+
+    fn masks(&self, neuron: &mut Neuron, t: &[f64]) {
+        for (m, t) in neuron.mask.iter_mut().zip(t) {
+            *m = if *t > 0.0 { 1.0 } else { 0.0 };
+        }
+        for &class in &neuron.ties {
+            for &i in &self.classes.members[class as usize] {
+                neuron.mask[i as usize] = 0.0;
+            }
+        }
+        for &(class, on) in &neuron.released {
+            for &i in &self.classes.members[class as usize] {
+                neuron.mask[i as usize] = if on { 1.0 } else { 0.0 };
+            }
+        }
+    }
+
+    fn penalised<'v>(&self, v: &'v [f64]) -> &'v [f64] {
+        &v[..self.gauge.penalised(v.len())]
+    }
+
+    /// F + λΣ‖v_j‖ at V + tD from projections; with the right derivative along D.
+    fn along(
+        &self,
+        neurons: &[Neuron],
+        (t0, td): (&Mat, &Mat),
+        d: &Mat,
+        t: f64,
+        scratch: &mut Scratch,
+    ) -> (f64, f64) {
+        let Scratch { f, df, nu } = scratch;
+        f.fill(0.0);
+        df.fill(0.0);
+        let (mut value, mut slope) = (0.0, 0.0);
+        for (j, neuron) in neurons.iter().enumerate() {
+            let s = neuron.sign;
+            for (((f, df), a), b) in
+                f.iter_mut().zip(df.iter_mut()).zip(column(t0, j)).zip(column(td, j))
+            {
+                let at = a + t * b;
+                let on = at > 0.0 || (at == 0.0 && *b > 0.0);
+                let (a, b) = if on { (s * at, s * b) } else { (0.0, 0.0) };
+                *f += a;
+                *df += b;
+            }
+            let (v, dv) = (self.penalised(&neuron.v), self.penalised(column(d, j)));
+            let (vv, vd, dd) = (dot(v, v), dot(v, dv), dot(dv, dv));
+            let size = (vv + t * (2.0 * vd + t * dd)).max(0.0).sqrt();
+            value += self.lambda * size;
+            slope += self.lambda * if size > 0.0 { (vd + t * dd) / size } else { dd.sqrt() };
+        }
+        value += self.loss.value_and_residual(f, nu);
+        slope -= dot(nu, df);
+        (value, slope)
+    }
+
+    /// Runs at most `limit` steps.
+    pub fn run(
+        &self,
+        start: &Neurons,
+        limit: usize,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Finished {
+        let (n, p) = (self.x.nrows(), self.x.ncols());
+        let mut neurons: Vec<Neuron> = (0..start.len())
+            .map(|j| Neuron {
+                v: column(&start.values, j).to_vec(),
+                sign: if start.negative[j] { -1.0 } else { 1.0 },
+                ties: vec![],
+                basis: Mat::identity(p, p),
+                released: vec![],
+                mask: vec![0.0; n],
+            })
+            .collect();
+        let mut scratch = Scratch { f: vec![0.0; n], df: vec![0.0; n], nu: vec![0.0; n] };
+        let (mut converged, mut iterations) = (false, 0);
+        let mut damping = 1e-12;
+        let mut first = true;
+        let mut value = f64::INFINITY;
+        let mut stalls = 0;
+        while iterations < limit && go_on().is_continue() {
+            let m = neurons.len();
+            if m == 0 {
+                break;
+            }
+            iterations += 1;
+            // projections, masks, outputs
+            let mut t0 = self.project(&neurons);
+            let zero = Mat::zeros(n, m);
+            let still = Mat::zeros(p, m);
+            (value, _) = self.along(&neurons, (&t0, &zero), &still, 0.0, &mut scratch);
+            if first {
+                // rows that the slide has left on their kink
+                first = false;
+                for j in 0..m {
+                    self.first_ties(&mut neurons[j], column(&t0, j), &scratch.nu);
+                }
+                t0 = self.project(&neurons);
+                (value, _) = self.along(&neurons, (&t0, &zero), &still, 0.0, &mut scratch);
+            }
+            for j in 0..m {
+                self.masks(&mut neurons[j], column(&t0, j));
+            }
+            let nu = scratch.nu.clone();
+            // gradients in full space, reduced designs
+            let mut full: Vec<Vec<f64>> = Vec::with_capacity(m);
+            let mut sizes = vec![];
+            let mut offsets = vec![0];
+            for neuron in &neurons {
+                let masked: Vec<f64> =
+                    neuron.mask.iter().zip(&nu).map(|(m, v)| -neuron.sign * m * v).collect();
+                let mut g = vec![0.0; p];
+                transpose_times(self.x, &masked, &mut g);
+                let u = self.penalised(&neuron.v);
+                let size = norm(u).max(1e-300);
+                axpy(self.lambda / size, u, &mut g[..u.len()]);
+                full.push(g);
+                sizes.push(size);
+                offsets.push(offsets[offsets.len() - 1] + neuron.free(p));
+            }
+            let dim = offsets[m];
+            let mut phi = Mat::zeros(n, dim);
+            let mut gradient = vec![0.0; dim];
+            for (j, neuron) in neurons.iter().enumerate() {
+                let k = neuron.ties.len();
+                let free = neuron.basis.as_ref().subcols(k, p - k);
+                let mut part = phi.as_mut().subcols_mut(offsets[j], p - k);
+                gemm(part.as_mut(), self.x.as_ref(), free, false);
+                for c in 0..p - k {
+                    let to = column_mut(&mut phi, offsets[j] + c);
+                    to.iter_mut().zip(&neuron.mask).for_each(|(t, m)| *t *= neuron.sign * m);
+                    gradient[offsets[j] + c] = dot(column(&neuron.basis, k + c), &full[j]);
+                }
+            }
+            let mut hessian = vec![0.0; n];
+            self.loss.hessian_diagonal_into(&scratch.f, &mut hessian);
+            let mut gram = weighted_gram(&phi, &hessian, self.loss.as_intercept().is_some());
+            for (j, neuron) in neurons.iter().enumerate() {
+                let k = neuron.ties.len();
+                let q = self.gauge.penalised(p);
+                // λ/‖u‖ (I − ûûᵀ) on the penalised coordinates, in the reduced basis
+                let reduced = |c: usize| &column(&neuron.basis, k + c)[..q];
+                let along: Vec<f64> = (0..p - k)
+                    .map(|c| dot(reduced(c), self.penalised(&neuron.v)) / sizes[j])
+                    .collect();
+                for a in 0..p - k {
+                    for b in 0..=a {
+                        let inner = dot(reduced(a), reduced(b)) - along[a] * along[b];
+                        gram[(offsets[j] + a, offsets[j] + b)] += self.lambda / sizes[j] * inner;
+                    }
+                }
+            }
+            let trace: f64 = (0..dim).map(|k| gram[(k, k)]).sum::<f64>() / dim.max(1) as f64;
+            let mut step = gradient.clone();
+            let mut shift = damping;
+            loop {
+                let mut factor = gram.clone();
+                for k in 0..dim {
+                    factor[(k, k)] += shift * trace.max(1e-300);
+                }
+                if cholesky_in_place(&mut factor) {
+                    step.copy_from_slice(&gradient);
+                    cholesky_solve(&factor, &mut step);
+                    break;
+                }
+                shift *= 100.0;
+                if shift > 1e6 {
+                    break;
+                }
+            }
+            let mut d = Mat::zeros(p, m);
+            for (j, neuron) in neurons.iter().enumerate() {
+                let k = neuron.ties.len();
+                for c in 0..p - k {
+                    axpy(-step[offsets[j] + c], column(&neuron.basis, k + c), column_mut(&mut d, j));
+                }
+            }
+            let decrement = dot(&gradient, &step);
+            if decrement <= CONVERGED * value.abs() {
+                // a stationary point on its ties: are their multipliers in [0, 1]?
+                if !self.release(&mut neurons, &full, &nu) {
+                    converged = true;
+                    break;
+                }
+                continue;
+            }
+            let td = self.project_onto(&neurons, &d);
+            let (best, kink) = self.search(&neurons, (&t0, &td), &d, value, &mut scratch);
+            let t = best.0;
+            if std::env::var("BIDUAL_TRACE").is_ok() {
+                let ties: usize = neurons.iter().map(|n| n.ties.len()).sum();
+                eprintln!("      it {iterations} m {m} value {value:.12} decr {decrement:.2e} t {t:.2e} kink {kink:?} ties {ties} damp {damping:.0e}");
+            }
+            for (j, neuron) in neurons.iter_mut().enumerate() {
+                axpy(t, column(&d, j), &mut neuron.v);
+                if t > 0.0 {
+                    neuron.released.clear();
+                }
+            }
+            let mut tied = false;
+            for (class, j) in kink {
+                tied |= self.tie(&mut neurons[j], class);
+            }
+            let gain = value - best.1;
+            if gain <= 1e-15 * value.abs() && !tied {
+                // early multipliers may show the way out
+                stalls += 1;
+                damping = (damping * 100.0).min(1e-2);
+                if stalls > 4 || !self.release(&mut neurons, &full, &nu) && stalls > 2 {
+                    break;
+                }
+            } else {
+                stalls = 0;
+                damping = (damping * 0.1).max(1e-12);
+            }
+            self.drop_small(&mut neurons);
+        }
+        let t = self.project(&neurons);
+        for j in 0..neurons.len() {
+            self.masks(&mut neurons[j], column(&t, j));
+        }
+        let pack = |mask: &[f64]| {
+            let mut bits = vec![0u64; n.div_ceil(64)];
+            mask.iter().enumerate().for_each(|(i, m)| bits[i / 64] |= u64::from(*m > 0.0) << (i % 64));
+            bits
+        };
+        Finished {
+            neurons: Neurons {
+                values: Mat::from_fn(p, neurons.len(), |i, j| neurons[j].v[i]),
+                negative: neurons.iter().map(|n| n.sign < 0.0).collect(),
+            },
+            cells: neurons.iter().map(|n| pack(&n.mask)).collect(),
+            value,
+            converged,
+            iterations,
+        }
+    }
+
+    /// Xv_j, exactly 0 on ties.
+    fn project(&self, neurons: &[Neuron]) -> Mat {
+        let p = self.x.ncols();
+        let v = Mat::from_fn(p, neurons.len(), |i, j| neurons[j].v[i]);
+        self.project_onto(neurons, &v)
+    }
+
+    fn project_onto(&self, neurons: &[Neuron], v: &Mat) -> Mat {
+        let mut t = Mat::zeros(self.x.nrows(), neurons.len());
+        gemm(t.as_mut(), self.x.as_ref(), v.as_ref(), false);
+        for (j, neuron) in neurons.iter().enumerate() {
+            for &class in &neuron.ties {
+                for &i in &self.classes.members[class as usize] {
+                    t[(i as usize, j)] = 0.0;
+                }
+            }
+        }
+        t
+    }
+
+    /// Slope of the kink of a class for one neuron: positive where the objective is convex across it.
+    fn kink(&self, class: u32, sign: f64, nu: &[f64]) -> f64 {
+        self.classes.members[class as usize].iter().map(|&i| -sign * nu[i as usize]).sum()
+    }
+
+    /// Ties the nearest hyperplanes with a convex kink.
+    fn first_ties(&self, neuron: &mut Neuron, t: &[f64], nu: &[f64]) {
+        let size = norm(&neuron.v);
+        let near = |c: usize| {
+            let i = self.classes.members[c][0] as usize;
+            t[i].abs() / (size * self.classes.norms[c]).max(1e-300)
+        };
+        let mut close: Vec<(f64, u32)> = (0..self.classes.members.len())
+            .filter(|&c| self.classes.norms[c] > 0.0)
+            .map(|c| (near(c), c as u32))
+            .filter(|(r, c)| *r < 1e-5 && self.kink(*c, neuron.sign, nu) > 0.0)
+            .collect();
+        close.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        for (_, class) in close {
+            self.tie(neuron, class);
+        }
+    }
+
+    /// Releases, per neuron, the tie whose multiplier is farthest outside [0, 1].
+    fn release(&self, neurons: &mut [Neuron], full: &[Vec<f64>], nu: &[f64]) -> bool {
+        let mut any = false;
+        for (neuron, g) in neurons.iter_mut().zip(full) {
+            let k = neuron.ties.len();
+            if k == 0 {
+                continue;
+            }
+            let rows: Vec<Vec<f64>> = neuron
+                .ties
+                .iter()
+                .map(|&c| self.row(self.classes.members[c as usize][0] as usize))
+                .collect();
+            // coefficients c of g + Σ c_i x_i = 0 in the span of the ties
+            let mut gram = Mat::from_fn(k, k, |a, b| dot(&rows[a], &rows[b]));
+            let mut c: Vec<f64> = rows.iter().map(|r| -dot(r, g)).collect();
+            if !cholesky_in_place(&mut gram) {
+                continue;
+            }
+            cholesky_solve(&gram, &mut c);
+            let mut worst = (0.0, 0, false);
+            for (a, &class) in neuron.ties.iter().enumerate() {
+                let kappa = self.kink(class, neuron.sign, nu);
+                let scale = 1e-9 * (kappa.abs() + self.lambda / self.classes.norms[class as usize]);
+                let (below, above) = (-c[a] - scale, c[a] - kappa - scale);
+                let weight = self.classes.norms[class as usize];
+                if below * weight > worst.0 {
+                    worst = (below * weight, a, false);
+                }
+                if above * weight > worst.0 {
+                    worst = (above * weight, a, true);
+                }
+            }
+            if worst.0 > 0.0 {
+                let class = neuron.ties.remove(worst.1);
+                neuron.released.push((class, worst.2));
+                self.set_basis(neuron);
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// The least value along the step: ((t, value), kinks to tie there).
+    fn search(
+        &self,
+        neurons: &[Neuron],
+        projections: (&Mat, &Mat),
+        d: &Mat,
+        value: f64,
+        scratch: &mut Scratch,
+    ) -> ((f64, f64), Vec<(u32, usize)>) {
+        let (_, start) = self.along(neurons, projections, d, 0.0, scratch);
+        let (full, end) = self.along(neurons, projections, d, 1.0, scratch);
+        if full < value && (end.abs() <= 0.9 * start.abs() || end < 0.0) {
+            return ((1.0, full), vec![]);
+        }
+        let (mut low, mut high) = (0.0, 1.0);
+        let mut at_high = end;
+        let mut best = (0.0, value);
+        for _ in 0..52 {
+            let t = 0.5 * (low + high);
+            let (v, slope) = self.along(neurons, projections, d, t, scratch);
+            if v < best.1 {
+                best = (t, v);
+            }
+            if slope.abs() <= 1e-3 * start.abs() && v < value {
+                return ((t, v), vec![]);
+            }
+            if slope > 0.0 {
+                (high, at_high) = (t, slope);
+            } else {
+                low = t;
+            }
+            if high - low <= 1e-14 * high {
+                break;
+            }
+        }
+        // the slope jumps between low and high: which hyperplanes are crossed there?
+        let mut kinks = vec![];
+        if at_high > 0.0 {
+            let (t0, td) = projections;
+            let margin = 1e-12 + 2.0 * (high - low);
+            for j in 0..neurons.len() {
+                for (i, (a, b)) in column(t0, j).iter().zip(column(td, j)).enumerate() {
+                    if *b == 0.0 {
+                        continue;
+                    }
+                    let at = -a / b;
+                    if at >= low - margin && at <= high + margin {
+                        let class = self.classes.of[i];
+                        if self.kink(class, neurons[j].sign, &scratch.nu) > 0.0
+                            && !kinks.contains(&(class, j))
+                        {
+                            kinks.push((class, j));
+                        }
+                    }
+                }
+            }
+            if !kinks.is_empty() {
+                let (v, _) = self.along(neurons, projections, d, high, scratch);
+                best = (high, v);
+            }
+        }
+        (best, kinks)
+    }
+
+    /// Drops neurons whose removal does not raise the objective.
+    fn drop_small(&self, neurons: &mut Vec<Neuron>) {
+        let size = |n: &Neuron| norm(self.penalised(&n.v));
+        let largest = neurons.iter().map(size).fold(0.0, f64::max);
+        let small = neurons.iter().any(|n| size(n) < 0.02 * largest);
+        if !small {
+            return;
+        }
+        let t = self.project(neurons);
+        let mut f = vec![0.0; self.x.nrows()];
+        for (j, neuron) in neurons.iter().enumerate() {
+            f.iter_mut().zip(column(&t, j)).for_each(|(f, t)| *f += neuron.sign * t.max(0.0));
+        }
+        let mut value = self.loss.value(&f);
+        let mut keep = vec![true; neurons.len()];
+        for (j, neuron) in neurons.iter().enumerate() {
+            if size(neuron) >= 0.02 * largest {
+                continue;
+            }
+            let without: Vec<f64> =
+                f.iter().zip(column(&t, j)).map(|(f, t)| f - neuron.sign * t.max(0.0)).collect();
+            let lighter = self.loss.value(&without);
+            if lighter <= value + self.lambda * size(neuron) {
+                (value, f) = (lighter, without);
+                keep[j] = false;
+            }
+        }
+        let mut index = 0;
+        neurons.retain(|_| {
+            index += 1;
+            keep[index - 1]
+        });
+    }
+}
+
+struct Scratch {
+    f: Vec<f64>,
+    df: Vec<f64>,
+    nu: Vec<f64>,
+}
