@@ -4,6 +4,7 @@
 //! proposes new neurons from anywhere; sliding moves all neurons jointly across
 //! cells. What is left when pricing finds nothing is handed to the proof.
 
+mod gram;
 mod newton;
 mod slide;
 
@@ -178,7 +179,7 @@ impl Global {
     fn newton(&self, state: &mut State, classes: &Classes, lambda: f64) -> (bool, usize) {
         let gauge = self.oracle.gauge();
         let x = self.oracle.x();
-        let newton = Newton { x, classes, loss: self.loss.as_ref(), lambda, gauge };
+        let newton = Newton { x, rows: self.oracle.by_rows(), classes, loss: self.loss.as_ref(), lambda, gauge };
         let done = newton.run(&state.neurons, 200, &mut || ControlFlow::Continue(()));
         let f = done.neurons.outputs(x);
         let value = self.loss.value(&f) + lambda * done.neurons.penalty(&gauge);

@@ -8,13 +8,13 @@
 //! released when its multiplier leaves [0, 1]. Derived here; an active-set
 //! method in the spirit of Nocedal & Wright, §16.5.
 
+use super::gram::Gram;
 use super::slide::Neurons;
 use crate::cone::Gauge;
 use crate::linalg::{
     Mat, axpy, cholesky_in_place, cholesky_solve, column, column_mut, dot, gemm, norm, transpose_times,
 };
 use crate::loss::Loss;
-use crate::solver::weighted_gram;
 use std::ops::ControlFlow;
 
 /// Relative decrease below which a step counts as converged.
@@ -71,6 +71,8 @@ impl Neuron {
 
 pub(crate) struct Newton<'a> {
     pub x: &'a Mat,
+    /// The rows of `x`, one after the other.
+    pub rows: &'a [f64],
     pub classes: &'a Classes,
     pub loss: &'a dyn Loss,
     pub lambda: f64,
@@ -234,6 +236,7 @@ impl Newton<'_> {
         let mut scratch = Scratch { f: vec![0.0; n], df: vec![0.0; n], nu: vec![0.0; n] };
         let (mut converged, mut iterations) = (false, 0);
         let mut damping = 1e-12;
+        let mut cache: Option<Gram> = None;
         let mut first = true;
         let mut value = f64::INFINITY;
         let mut stalls = 0;
@@ -278,22 +281,16 @@ impl Newton<'_> {
                 offsets.push(offsets[offsets.len() - 1] + neuron.free(p));
             }
             let dim = offsets[m];
-            let mut phi = Mat::zeros(n, dim);
             let mut gradient = vec![0.0; dim];
             for (j, neuron) in neurons.iter().enumerate() {
                 let k = neuron.ties.len();
-                let free = neuron.basis.as_ref().subcols(k, p - k);
-                let mut part = phi.as_mut().subcols_mut(offsets[j], p - k);
-                gemm(part.as_mut(), self.x.as_ref(), free, false);
                 for c in 0..p - k {
-                    let to = column_mut(&mut phi, offsets[j] + c);
-                    to.iter_mut().zip(&neuron.mask).for_each(|(t, m)| *t *= neuron.sign * m);
                     gradient[offsets[j] + c] = dot(column(&neuron.basis, k + c), &full[j]);
                 }
             }
             let mut hessian = vec![0.0; n];
             self.loss.hessian_diagonal_into(&scratch.f, &mut hessian);
-            let mut gram = weighted_gram(&phi, &hessian, self.loss.as_intercept().is_some());
+            let mut gram = self.reduced_gram(&neurons, &offsets, &hessian, &mut cache);
             for (j, neuron) in neurons.iter().enumerate() {
                 let k = neuron.ties.len();
                 let q = self.gauge.penalised(p);
@@ -481,7 +478,53 @@ impl Newton<'_> {
         any
     }
 
-    /// The least value along the step: ((t, value), kinks to tie there).
+    /// Zᵀ(ΦᵀHΦ − intercept)Z on the null spaces of the ties, lower triangle.
+    fn reduced_gram(
+        &self,
+        neurons: &[Neuron],
+        offsets: &[usize],
+        hessian: &[f64],
+        cache: &mut Option<Gram>,
+    ) -> Mat {
+        let (p, m) = (self.x.ncols(), neurons.len());
+        let masks: Vec<&[f64]> = neurons.iter().map(|n| n.mask.as_slice()).collect();
+        let signs: Vec<f64> = neurons.iter().map(|n| n.sign).collect();
+        if !cache.as_mut().is_some_and(|g| g.update(self.rows, &masks, &signs, hessian)) {
+            let masks = masks.iter().map(|m| m.to_vec()).collect();
+            *cache = Some(Gram::new(self.x, masks, signs, hessian));
+        }
+        let dim = offsets[m];
+        let mut reduced = Mat::zeros(dim, dim);
+        let Some(gram) = cache.as_ref() else { return reduced };
+        let (mut half, mut moments) = (Mat::zeros(p, p), vec![0.0; dim]);
+        for j in 0..m {
+            let kj = neurons[j].ties.len();
+            let zj = neurons[j].basis.as_ref().subcols(kj, p - kj);
+            for k in 0..=j {
+                let kk = neurons[k].ties.len();
+                let zk = neurons[k].basis.as_ref().subcols(kk, p - kk);
+                let mut half = half.as_mut().subcols_mut(0, p - kk);
+                gemm(half.as_mut(), gram.block(j, k, p), zk, false);
+                let to = reduced.as_mut().submatrix_mut(offsets[j], offsets[k], p - kj, p - kk);
+                gemm(to, zj.transpose(), half.as_ref(), false);
+            }
+            for c in 0..p - kj {
+                moments[offsets[j] + c] = dot(column(&neurons[j].basis, kj + c), gram.moment(j, p));
+            }
+        }
+        let total = gram.total();
+        if self.loss.as_intercept().is_some() && total > 0.0 {
+            for b in 0..dim {
+                for a in b..dim {
+                    reduced[(a, b)] -= moments[a] * moments[b] / total;
+                }
+            }
+        }
+        reduced
+    }
+
+    /// The least value along the step, by bisection over the hyperplanes that it
+    /// crosses: ((t, value), kinks to tie there).
     fn search(
         &self,
         neurons: &[Neuron],
@@ -495,54 +538,63 @@ impl Newton<'_> {
         if full < value && (end.abs() <= 0.9 * start.abs() || end < 0.0) {
             return ((1.0, full), vec![]);
         }
-        let (mut low, mut high) = (0.0, 1.0);
-        let mut at_high = end;
-        let mut best = (0.0, value);
-        for _ in 0..52 {
-            let t = 0.5 * (low + high);
+        let mut crossings: Vec<(f64, u32, u32)> = vec![];
+        for j in 0..neurons.len() {
+            let pairs = column(projections.0, j).iter().zip(column(projections.1, j));
+            for (i, (a, b)) in pairs.enumerate() {
+                // towards its hyperplane, or leaving it
+                if *b != 0.0 && a * b <= 0.0 && a.abs() <= b.abs() {
+                    crossings.push((-a / b, j as u32, i as u32));
+                }
+            }
+        }
+        crossings.sort_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+        let mut times: Vec<f64> = crossings.iter().map(|c| c.0).collect();
+        times.dedup();
+        // first crossing after which the objective climbs
+        let (mut below, mut above) = (0, times.len());
+        while below < above {
+            let middle = (below + above) / 2;
+            let (_, slope) = self.along(neurons, projections, d, times[middle], scratch);
+            if slope > 0.0 { above = middle } else { below = middle + 1 }
+        }
+        let left = if above > 0 { times[above - 1] } else { 0.0 };
+        let right = times.get(above).copied().unwrap_or(1.0);
+        // does it climb already before that crossing?
+        let (mut low, mut high) = (left, right);
+        let (_, mut slope_low) = self.along(neurons, projections, d, low, scratch);
+        let inner = right - 1e-9 * (right - left);
+        let (at_inner, mut slope_high) = self.along(neurons, projections, d, inner, scratch);
+        if slope_high < 0.0 && above < times.len() {
+            let (v, _) = self.along(neurons, projections, d, right, scratch);
+            let kinks = crossings
+                .iter()
+                .filter(|c| c.0 == right)
+                .map(|c| (self.classes.of[c.2 as usize], c.1 as usize))
+                .filter(|(class, j)| self.kink(*class, neurons[*j].sign, &scratch.nu) > 0.0);
+            let mut kinks: Vec<(u32, usize)> = kinks.collect();
+            kinks.dedup();
+            return ((right, v), kinks);
+        }
+        let mut best = if at_inner < value { (inner, at_inner) } else { (0.0, value) };
+        (high, slope_low) = (inner.min(high), slope_low.min(0.0));
+        for k in 0..40 {
+            let secant = low - slope_low * (high - low) / (slope_high - slope_low);
+            let t = if k % 3 == 2 || !secant.is_finite() { 0.5 * (low + high) } else { secant };
             let (v, slope) = self.along(neurons, projections, d, t, scratch);
             if v < best.1 {
                 best = (t, v);
             }
-            if slope.abs() <= 1e-3 * start.abs() && v < value {
-                return ((t, v), vec![]);
-            }
-            if slope > 0.0 {
-                (high, at_high) = (t, slope);
-            } else {
-                low = t;
-            }
-            if high - low <= 1e-14 * high {
+            if slope.abs() <= 1e-6 * start.abs() || high - low <= 1e-13 * high {
                 break;
             }
-        }
-        // the slope jumps between low and high: which hyperplanes are crossed there?
-        let mut kinks = vec![];
-        if at_high > 0.0 {
-            let (t0, td) = projections;
-            let margin = 1e-12 + 2.0 * (high - low);
-            for j in 0..neurons.len() {
-                for (i, (a, b)) in column(t0, j).iter().zip(column(td, j)).enumerate() {
-                    if *b == 0.0 {
-                        continue;
-                    }
-                    let at = -a / b;
-                    if at >= low - margin && at <= high + margin {
-                        let class = self.classes.of[i];
-                        if self.kink(class, neurons[j].sign, &scratch.nu) > 0.0
-                            && !kinks.contains(&(class, j))
-                        {
-                            kinks.push((class, j));
-                        }
-                    }
-                }
-            }
-            if !kinks.is_empty() {
-                let (v, _) = self.along(neurons, projections, d, high, scratch);
-                best = (high, v);
+            if slope > 0.0 {
+                (high, slope_high) = (t, slope);
+            } else {
+                (low, slope_low) = (t, slope);
             }
         }
-        (best, kinks)
+        (best, vec![])
     }
 
     /// Drops neurons whose removal does not raise the objective.

@@ -47,6 +47,11 @@ impl Oracle {
         &self.x
     }
 
+    /// The rows one after the other.
+    pub(crate) fn by_rows(&self) -> &[f64] {
+        &self.by_rows
+    }
+
     /// The gauge of the weights.
     pub fn gauge(&self) -> Gauge {
         self.gauge
