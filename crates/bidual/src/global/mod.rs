@@ -83,7 +83,8 @@ impl Global {
                     (v.iter().map(|v| v / size).collect(), state.neurons.negative[j])
                 })
                 .collect();
-            let found = self.oracle.search(&state.nu, &starts, 128, round, lambda * (1.0 + 1e-10));
+            let many = std::env::var("MANY").ok().and_then(|v| v.parse().ok()).unwrap_or(128);
+            let found = self.oracle.search(&state.nu, &starts, many, round, lambda * (1.0 + 1e-10));
             let t1 = std::time::Instant::now();
             let kappa = found.first().map_or(lambda, |c| c.value);
             let (bound, _) = best_dual_value(self.loss.as_ref(), &state.nu, lambda / kappa);
@@ -241,15 +242,18 @@ impl Global {
         let program = relu.program(lambda);
         let solver = ColumnGeneration { tolerance, ..Default::default() };
         let solution = solver.solve(&program, Some(&start), observer)?;
-        if solution.upper < state.upper || state.neurons.len() == 0 {
-            state.upper = solution.upper;
-            state.neurons = Neurons {
-                values: solution.z.values.clone(),
-                negative: solution.z.columns.iter().map(|c| c % 2 == 1).collect(),
-            };
+        let neurons = Neurons {
+            values: solution.z.values.clone(),
+            negative: solution.z.columns.iter().map(|c| c % 2 == 1).collect(),
+        };
+        let f = neurons.outputs(self.oracle.x());
+        let value = self.loss.value(&f) + lambda * neurons.penalty(&self.oracle.gauge());
+        if value < state.upper {
+            state.upper = value;
+            state.neurons = neurons;
             state.cells = solution.z.columns.iter().map(|c| cells[c / 2].clone()).collect();
+            state.nu = solution.nu;
         }
-        state.nu = solution.nu;
         Ok(())
     }
 

@@ -50,6 +50,7 @@ impl Classes {
 }
 
 /// A neuron with its ties.
+#[derive(Clone)]
 struct Neuron {
     v: Vec<f64>,
     sign: f64,
@@ -254,11 +255,16 @@ impl Newton<'_> {
             if first {
                 // rows that the slide has left on their kink
                 first = false;
+                let before = (neurons.clone(), t0.clone(), value);
                 for j in 0..m {
                     self.first_ties(&mut neurons[j], column(&t0, j), &scratch.nu);
                 }
                 t0 = self.project(&neurons);
                 (value, _) = self.along(&neurons, (&t0, &zero), &still, 0.0, &mut scratch);
+                if value > before.2 + 1e-9 * before.2.abs() {
+                    (neurons, t0, value) = before;
+                    let _ = self.along(&neurons, (&t0, &zero), &still, 0.0, &mut scratch);
+                }
             }
             for j in 0..m {
                 self.masks(&mut neurons[j], column(&t0, j));
@@ -341,7 +347,16 @@ impl Newton<'_> {
                 continue;
             }
             let td = self.project_onto(&neurons, &d);
-            let (best, kink) = self.search(&neurons, (&t0, &td), &d, value, &mut scratch);
+            let mut cap = 1.0;
+            let (best, kink) = loop {
+                let found = self.search(&neurons, (&t0, &td), &d, value, cap, &mut scratch);
+                // beyond a hump of a non-convex kink: look nearer
+                if found.0.1 <= value || cap < 1e-6 {
+                    break found;
+                }
+                cap *= 0.1;
+            };
+            let (best, kink) = if best.1 <= value { (best, kink) } else { ((0.0, value), vec![]) };
             let t = best.0;
             if std::env::var("BIDUAL_TRACE").is_ok() {
                 let ties: usize = neurons.iter().map(|n| n.ties.len()).sum();
@@ -427,7 +442,7 @@ impl Newton<'_> {
         let mut close: Vec<(f64, u32)> = (0..self.classes.members.len())
             .filter(|&c| self.classes.norms[c] > 0.0)
             .map(|c| (near(c), c as u32))
-            .filter(|(r, c)| *r < 1e-5 && self.kink(*c, neuron.sign, nu) > 0.0)
+            .filter(|(r, c)| *r < 1e-9 && self.kink(*c, neuron.sign, nu) > 0.0)
             .collect();
         close.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         for (_, class) in close {
@@ -531,19 +546,20 @@ impl Newton<'_> {
         projections: (&Mat, &Mat),
         d: &Mat,
         value: f64,
+        cap: f64,
         scratch: &mut Scratch,
     ) -> ((f64, f64), Vec<(u32, usize)>) {
         let (_, start) = self.along(neurons, projections, d, 0.0, scratch);
-        let (full, end) = self.along(neurons, projections, d, 1.0, scratch);
+        let (full, end) = self.along(neurons, projections, d, cap, scratch);
         if full < value && (end.abs() <= 0.9 * start.abs() || end < 0.0) {
-            return ((1.0, full), vec![]);
+            return ((cap, full), vec![]);
         }
         let mut crossings: Vec<(f64, u32, u32)> = vec![];
         for j in 0..neurons.len() {
             let pairs = column(projections.0, j).iter().zip(column(projections.1, j));
             for (i, (a, b)) in pairs.enumerate() {
                 // towards its hyperplane, or leaving it
-                if *b != 0.0 && a * b <= 0.0 && a.abs() <= b.abs() {
+                if *b != 0.0 && a * b <= 0.0 && a.abs() <= cap * b.abs() {
                     crossings.push((-a / b, j as u32, i as u32));
                 }
             }
@@ -559,7 +575,7 @@ impl Newton<'_> {
             if slope > 0.0 { above = middle } else { below = middle + 1 }
         }
         let left = if above > 0 { times[above - 1] } else { 0.0 };
-        let right = times.get(above).copied().unwrap_or(1.0);
+        let right = times.get(above).copied().unwrap_or(cap);
         // does it climb already before that crossing?
         let (mut low, mut high) = (left, right);
         let (_, mut slope_low) = self.along(neurons, projections, d, low, scratch);

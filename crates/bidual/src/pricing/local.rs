@@ -16,7 +16,7 @@ const STEPS: usize = 30;
 /// Cells visited from the end of an ascent.
 const CELLS: usize = 60;
 /// Ascents that are polished, at most.
-const POLISHED: usize = 24;
+const POLISHED: usize = 48;
 /// Columns ascended together: fixed, so that results do not depend on the threads.
 const BATCH: usize = 16;
 
@@ -42,7 +42,7 @@ impl Oracle {
         // known neurons are always polished: column generation moves them by a few cells
         let mut chosen: Vec<usize> = (0..starts.len()).collect();
         for &k in &order {
-            let new = chosen.iter().all(|&c| !self.same(&ends[k], &ends[c], 1e-3));
+            let new = chosen.iter().all(|&c| !self.same(&ends[k], &ends[c], 0.1));
             if new && chosen.len() < starts.len() + POLISHED {
                 chosen.push(k);
             }

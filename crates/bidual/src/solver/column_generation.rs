@@ -163,8 +163,12 @@ impl<'a> Session<'a> {
         self.iterations += master.iterations;
         self.f = master.f;
         if master.upper < self.upper {
-            self.upper = master.upper;
-            self.best = self.current();
+            // a column of a flat cone is projected on it: what counts is its own objective
+            let current = self.current();
+            let value = self.program.restrict(&current.columns).objective(&current.values);
+            if value < self.upper {
+                (self.upper, self.best) = (value, current);
+            }
         }
         master.status
     }
