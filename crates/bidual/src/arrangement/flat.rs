@@ -139,7 +139,7 @@ impl Flat {
             flat.push_class(self.members(i).iter().copied());
         }
         // The sweep groups the classes of a plane by itself.
-        if dim - 1 >= 3 { Ok(flat.merged()) } else { Ok(flat) }
+        if dim > 3 { Ok(flat.merged()) } else { Ok(flat) }
     }
 
     fn push_class(&mut self, members: impl Iterator<Item = Member>) {

@@ -2,6 +2,7 @@
 
 mod centre;
 mod closed;
+mod entry;
 mod enumerate;
 mod facts;
 mod flat;
@@ -23,7 +24,7 @@ pub use facts::ArrangementFacts;
 pub use patterns::{PatternError, Patterns};
 pub(crate) use sample::centre_thresholds;
 pub use sample::{Share, sample_gates};
-pub use stream::{Count, count_cells, for_each_cell};
+pub use stream::{Count, Visit, count_cells, for_each_cell};
 
 use crate::linalg::{Mat, column, gemm};
 use crate::network::Gates;

@@ -5,6 +5,10 @@ use std::ops::ControlFlow;
 use super::enumerate::{EnumerateError, generic_bound};
 use super::prepared::{Prepared, Scratch, disagreement};
 
+/// Receives a pattern, one bit per sample as in [`Patterns`](super::Patterns), and
+/// a direction of length d that attains it, until it breaks off.
+pub type Visit<'a> = dyn FnMut(&[u64], &[f64]) -> ControlFlow<()> + 'a;
+
 /// How many open cells there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count {
@@ -76,7 +80,7 @@ pub fn for_each_cell(
     n: usize,
     d: usize,
     limit: usize,
-    visit: &mut dyn FnMut(&[u64], &[f64]) -> ControlFlow<()>,
+    visit: &mut Visit<'_>,
 ) -> Result<Count, EnumerateError> {
     let Some(prepared) = Prepared::new(x, n, d, limit)? else {
         return no_hyperplanes(n, d, limit, visit);
@@ -127,7 +131,7 @@ fn no_hyperplanes(
     n: usize,
     d: usize,
     limit: usize,
-    visit: &mut dyn FnMut(&[u64], &[f64]) -> ControlFlow<()>,
+    visit: &mut Visit<'_>,
 ) -> Result<Count, EnumerateError> {
     if limit == 0 {
         return Err(EnumerateError::Limit { limit, found: 1, bound: 1 });
