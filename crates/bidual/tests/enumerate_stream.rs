@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use bidual::arrangement::{
-    ArrangementFacts, Count, EnumerateError, Patterns, closed_patterns, count_cells, for_each_cell,
-    generic_bound,
+    ArrangementFacts, Count, EnumerateError, Patterns, closed_patterns, count_cells,
+    enumerate_cells, for_each_cell, generic_bound,
 };
 use common::{checked, counts, gaussian, strings};
 use serde_json::Value;
@@ -384,7 +384,32 @@ fn badly_scaled_and_crowded_data() {
     }
 }
 
-/// Also checks that no order of threads shows.
+/// Integers with noise: what is not refused is the list, and noise of the size of
+/// rounding errors is not there.
+#[test]
+fn nearly_dependent_rows_are_listed_or_refused() {
+    let mut refused = 0;
+    for (noise, always) in
+        [(0.0, true), (1e-15, true), (1e-14, true), (1e-11, false), (1e-9, false), (1e-5, true)]
+    {
+        for seed in 0..24 {
+            let (n, d) = (8 + seed as usize % 6, 2 + seed as usize % 4);
+            let offsets = gaussian(n * d, 5000 + seed);
+            let x: Vec<f64> = (gaussian(n * d, 4000 + seed).iter().zip(&offsets))
+                .map(|(v, e)| (1.5 * v).round() + noise * e)
+                .collect();
+            let count = for_each_cell(&x, n, d, 1 << 20, &mut |_, _| ControlFlow::Continue(()));
+            match (count, enumerate_cells(&x, n, d, 1 << 20)) {
+                (Ok(count), Ok(cells)) => assert_eq!(count.open, cells.patterns.len() as u64),
+                (Err(EnumerateError::Numerical { .. }), _) if !always => refused += 1,
+                (Ok(_), Err(_)) if !always => refused += 1,
+                other => panic!("noise {noise}, seed {seed}: {:?}", other.0),
+            }
+        }
+    }
+    assert!(refused < 40, "{refused} of 48");
+}
+
 #[test]
 fn the_same_on_any_number_of_threads() {
     let grid: Vec<f64> =

@@ -38,7 +38,9 @@ impl Count {
 ///
 /// Time O(N^(r−1) log N) for N distinct rows of rank r, memory O(N·r) per thread
 /// (where more than r − 1 rows meet in a ray, also the cells of these rows alone).
-/// That all rays are seen alike from all lines through them is checked.
+/// That all rays are seen alike from all lines through them is checked; where
+/// rows are nearly, but not quite, dependent (cells thinner than about 1e-9) this
+/// may refuse data that the list accepts.
 ///
 /// # Errors
 /// [`EnumerateError`], as for the list; nothing is stored, so a large `limit`
