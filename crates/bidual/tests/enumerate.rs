@@ -4,7 +4,7 @@ mod common;
 
 use std::path::Path;
 
-use bidual::arrangement::{EnumerateError, enumerate_cells, generic_bound};
+use bidual::arrangement::{EnumerateError, count_cells, enumerate_cells, generic_bound};
 use common::{checked, counts, gaussian, strings};
 
 fn with_ones(points: &[f64], d: usize) -> Vec<f64> {
@@ -121,6 +121,10 @@ fn reflection_arrangements() {
     let h3: Vec<f64> =
         (h4.chunks(4).filter(|row| row[3] == 0.0)).flat_map(|row| &row[..3]).copied().collect();
     assert_eq!(counts(&h3, h3.len() / 3, 3), (15, 3, 120));
+    // Counted without listing.
+    for (x, d, cells) in [(&b5, 5, 3840), (&d5, 5, 1920), (&h3, 3, 120), (&h4, 4, 14_400)] {
+        assert_eq!(count_cells(x, x.len() / d, d, usize::MAX).expect("count").open, cells);
+    }
 }
 
 fn even_permutations() -> Vec<[usize; 4]> {

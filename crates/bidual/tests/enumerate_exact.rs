@@ -2,6 +2,10 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use bidual::arrangement::{Patterns, closed_patterns, for_each_cell};
 use common::{checked, counts, gaussian, strings};
 use proptest::prelude::*;
 
@@ -80,6 +84,31 @@ fn brute_force(rows: &[Vec<i128>]) -> Vec<String> {
     cells
 }
 
+/// The closed patterns: the signs s ∈ {−, 0, +} of some Xu are the ones that no
+/// dependence of the rows sees with one sign only (Farkas).
+fn brute_force_closed(rows: &[Vec<i128>]) -> Vec<String> {
+    let nonzero: Vec<usize> =
+        (0..rows.len()).filter(|&i| rows[i].iter().any(|&v| v != 0)).collect();
+    let kept: Vec<Vec<i128>> = nonzero.iter().map(|&i| rows[i].clone()).collect();
+    let circuits = if kept.is_empty() { Vec::new() } else { circuits(&kept) };
+    let mut found = BTreeSet::new();
+    for code in 0..3_u32.pow(kept.len() as u32) {
+        let sign = |i: usize| i128::from(code / 3_u32.pow(i as u32) % 3) - 1;
+        let possible = circuits.iter().all(|circuit| {
+            let has = |side: i128| circuit.iter().any(|&(i, c)| (c * sign(i)).signum() == side);
+            has(1) == has(-1)
+        });
+        if possible {
+            let mut flags = vec!['1'; rows.len()];
+            for (k, &i) in nonzero.iter().enumerate() {
+                flags[i] = if sign(k) >= 0 { '1' } else { '0' };
+            }
+            found.insert(flags.into_iter().collect::<String>());
+        }
+    }
+    found.into_iter().collect()
+}
+
 fn distinct_hyperplanes(rows: &[Vec<i128>]) -> usize {
     let nonzero = |r: &&Vec<i128>| r.iter().any(|&v| v != 0);
     let parallel = |a: &[i128], b: &[i128]| {
@@ -95,8 +124,8 @@ fn distinct_hyperplanes(rows: &[Vec<i128>]) -> usize {
 }
 
 /// Integer rows; some replaced by a multiple of an earlier row (also 0).
-fn integer_data(largest: i128) -> impl Strategy<Value = Vec<Vec<i128>>> {
-    (1_usize..=8, 1_usize..=4).prop_flat_map(move |(n, d)| {
+fn integer_data(largest: i128, columns: usize) -> impl Strategy<Value = Vec<Vec<i128>>> {
+    (1_usize..=8, 1..=columns).prop_flat_map(move |(n, d)| {
         let entry = -largest..=largest;
         let row = prop::collection::vec(entry, d);
         let link = (0_u8..4, any::<prop::sample::Index>(), -3_i128..=3);
@@ -119,6 +148,20 @@ fn agrees_with_brute_force(rows: &[Vec<i128>], scale: f64) {
     let cells = checked(&x, rows.len(), rows[0].len());
     assert_eq!(strings(&cells), brute_force(rows));
     assert_eq!(cells.hyperplanes, distinct_hyperplanes(rows));
+    let (n, d) = (rows.len(), rows[0].len());
+    let mut visited = Patterns::new(n);
+    let count = for_each_cell(&x, n, d, 1 << 20, &mut |bits, _| {
+        visited.push(bits);
+        ControlFlow::Continue(())
+    });
+    let mut visited: Vec<String> = (0..visited.len()).map(|k| visited.bit_string(k)).collect();
+    visited.sort();
+    assert_eq!(visited, strings(&cells));
+    assert_eq!(count.expect("count").hyperplanes, cells.hyperplanes);
+    let closed = closed_patterns(&x, n, d, 1 << 20).expect("closed");
+    let closed = closed.patterns;
+    let all: Vec<String> = (0..closed.len()).map(|k| closed.bit_string(k)).collect();
+    assert_eq!(all, brute_force_closed(rows));
 }
 
 /// Rank 3 for more rows: half the cells are the regions of a line arrangement
@@ -159,6 +202,19 @@ fn integer_rows_of_rank_three_by_their_points() {
     }
 }
 
+/// All 2ⁿ (and 3ⁿ) signs of ten rows.
+#[test]
+fn ten_integer_rows() {
+    for (seed, largest) in (0..12).zip([1.0, 2.0, 30.0].into_iter().cycle()) {
+        let d = 2 + seed as usize % 4;
+        let rows: Vec<Vec<i128>> = gaussian(10 * d, 700 + seed)
+            .chunks(d)
+            .map(|g| g.iter().map(|v| (v * largest) as i128).collect())
+            .collect();
+        agrees_with_brute_force(&rows, 0.1);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 300,
@@ -167,17 +223,17 @@ proptest! {
     })]
 
     #[test]
-    fn small_integers(rows in integer_data(2)) {
+    fn small_integers(rows in integer_data(2, 5)) {
         agrees_with_brute_force(&rows, 1.0);
     }
 
     #[test]
-    fn scaled_integers(rows in integer_data(3)) {
+    fn scaled_integers(rows in integer_data(3, 5)) {
         agrees_with_brute_force(&rows, 0.1);
     }
 
     #[test]
-    fn generic_integers(rows in integer_data(10_000)) {
+    fn generic_integers(rows in integer_data(10_000, 4)) {
         agrees_with_brute_force(&rows, 1e-4);
     }
 }

@@ -1,19 +1,30 @@
 //! Which activation patterns 1{Xu ≥ 0} are in play: sampled, given, or all of them.
 
 mod centre;
+mod closed;
+mod entry;
 mod enumerate;
+mod facts;
+mod flat;
 mod patterns;
+mod prepared;
+mod reduce;
 mod restriction;
 mod rows;
 mod sample;
+mod stream;
+mod sweep;
 
+pub use closed::{ClosedPatterns, closed_patterns};
 pub use enumerate::{
     Cells, EnumerateError, PARALLEL_TOLERANCE, RANK_TOLERANCE, ZERO_ROW, enumerate_cells,
     generic_bound,
 };
+pub use facts::ArrangementFacts;
 pub use patterns::{PatternError, Patterns};
 pub(crate) use sample::centre_thresholds;
 pub use sample::{Share, sample_gates};
+pub use stream::{Count, Visit, count_cells, for_each_cell};
 
 use crate::linalg::{Mat, column, gemm};
 use crate::network::Gates;

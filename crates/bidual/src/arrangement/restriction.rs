@@ -9,7 +9,7 @@ use super::rows::{UnitRows, dot, lift, merge_parallel, mix, normalise, pivoted_b
 
 /// Rows closer than this (as unit vectors, up to sign) coincide inside a
 /// restriction; rows whose propagated rounding error is larger need more.
-const COINCIDENT: f64 = 1e-12;
+pub(super) const COINCIDENT: f64 = 1e-12;
 
 /// Cells as sign bits (one bit per row) with one unit witness each.
 pub(super) struct RawCells {

@@ -5,6 +5,7 @@
 const ERROR_FACTOR: f64 = 8.0;
 
 /// Unit vectors of one length with a bound on the rounding error of each.
+#[derive(Clone)]
 pub(super) struct UnitRows {
     pub dim: usize,
     pub data: Vec<f64>,
@@ -57,6 +58,19 @@ impl UnitRows {
 
 pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(x, y)| x * y).sum()
+}
+
+/// The smallest of values without NaN, in eight strands that the compiler can
+/// put side by side; infinity if there is none.
+pub(super) fn smallest(values: &[f64]) -> f64 {
+    let mut least = [f64::INFINITY; 8];
+    let (blocks, rest) = values.as_chunks::<8>();
+    for block in blocks {
+        for (least, &value) in least.iter_mut().zip(block) {
+            *least = if value < *least { value } else { *least };
+        }
+    }
+    least.iter().chain(rest).fold(f64::INFINITY, |a, &b| if b < a { b } else { a })
 }
 
 /// Scales to unit length and returns the former length (0 leaves it as it is).
