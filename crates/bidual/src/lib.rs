@@ -36,11 +36,13 @@ mod linalg;
 pub mod loss;
 pub mod network;
 pub mod operator;
+pub mod optimal_set;
 pub mod path;
 pub mod pricing;
 mod program;
 pub mod regularizer;
 pub mod solver;
+pub mod stationarity;
 
 pub use certificate::{Certificate, Method, Scope};
 pub use data::{Dataset, Scaling};
