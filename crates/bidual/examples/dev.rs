@@ -1,4 +1,5 @@
-use bidual::global::Global;
+use bidual::global::{Global, Target};
+use bidual::pricing::Budget;
 use bidual::*;
 use std::sync::Arc;
 fn main() {
@@ -13,6 +14,7 @@ fn main() {
     let x = Mat::from_fn(rows.len(), d, |i, j| rows[i][j]);
     let data = Dataset::new(x, y, None).unwrap();
     let loss = if args.get(5).map(|s| s == "logistic") == Some(true) { LossKind::Logistic } else { LossKind::Squared };
+    let cap: f64 = args.get(6).map(|s| s.parse().unwrap()).unwrap_or(120.0);
     let options = Options { loss, bias, patterns: PatternChoice::Sampled(5), lambda: Lambda::Fraction(0.1), ..Default::default() };
     let p = prepare(&data, &options, None).unwrap();
     let program = p.formulation.program(1.0);
@@ -20,13 +22,16 @@ fn main() {
     let features = if bias == Bias::None { xs.clone() } else { Arc::new(formulation::with_ones(&xs)) };
     let gauge = program.regularizer.gauge();
     let g = Global::new(xs, features.clone(), gauge, program.loss.clone(), bias);
-    let o = pricing::Oracle::new(features, gauge);
-    let nu = program.residual(&vec![0.0; data.samples()]);
     let t = std::time::Instant::now();
-    let found = o.search(&nu, &[], 256, 0, 0.0);
-    let lmax = found[0].value;
-    println!("lambda_max >= {lmax} {:?}", t.elapsed());
+    let budget = Budget { cones: 100_000_000, memory: 1 << 30 };
+    let b = g.lambda_max(1e-7, &budget, &mut |_| t.elapsed().as_secs_f64() < 60.0);
+    println!("rank {} lambda_max in [{}, {}] cones {} {:?}", g.oracle().rank(), b.lower, b.upper, b.cones, t.elapsed());
     let t = std::time::Instant::now();
-    let (_, lower) = g.train(frac * lmax, tol, &mut solver::silent()).unwrap();
-    println!("lower est {lower} total {:?}", t.elapsed());
+    let mut last = (0, 0.0);
+    let mut obs = |p: &solver::Progress| {
+        if p.iteration != last.0 && p.iteration > 0 || t.elapsed().as_secs_f64() - last.1 > 5.0 { last = (p.iteration, t.elapsed().as_secs_f64()); eprintln!("  {:7.2}s round {} upper {:.9} lower {:.9} active {}", last.1, p.iteration, p.upper, p.lower, p.active); }
+        if t.elapsed().as_secs_f64() > cap { std::ops::ControlFlow::Break(solver::Status::TimeLimit) } else { std::ops::ControlFlow::Continue(()) }
+    };
+    let s = g.solve(&Target { lambda: frac * b.lower, tolerance: tol, budget: Some(budget) }, None, &mut obs).unwrap();
+    println!("upper {:.10} lower {:.10} gap {:.2e} {:?} width {} rounds {} cones {} total {:?}", s.upper, s.lower, (s.upper - s.lower) / s.upper, s.status, s.neurons.len(), s.rounds, s.cones, t.elapsed());
 }

@@ -29,6 +29,12 @@ pub enum Method {
     ConePricing,
     /// The norm of one adjoint, at a scaled dual vector.
     AdjointNorm,
+    /// Branch and bound over simplicial cones that cover all directions.
+    SimplicialCones,
+    /// Branch and bound over moment relaxations, for data of higher rank.
+    Moments,
+    /// ‖ν‖‖X‖: what is left when a better bound was not asked for or did not finish.
+    NormBound,
 }
 
 impl std::fmt::Display for Method {
@@ -36,6 +42,9 @@ impl std::fmt::Display for Method {
         f.write_str(match self {
             Method::ConePricing => "every pattern priced over its cone",
             Method::AdjointNorm => "every gate priced by its adjoint norm",
+            Method::SimplicialCones => "all directions covered by simplicial cones",
+            Method::Moments => "all directions covered by moment relaxations",
+            Method::NormBound => "norms of the data and of the dual vector",
         })
     }
 }

@@ -1,26 +1,40 @@
-//! Training over all networks of any width: price, add, solve, slide, prune, prove.
+//! Training over all networks of any width: price, add, slide, finish, prove.
 //!
-//! The master is the exact program on the few cells that hold neurons; pricing
-//! proposes new neurons from anywhere; sliding moves all neurons jointly across
-//! cells. What is left when pricing finds nothing is handed to the proof.
+//! Pricing proposes neurons from anywhere; sliding moves all neurons jointly
+//! across cells; Newton's method finishes them to the last digits; what is left
+//! when local pricing finds nothing is handed to the proof, which either bounds
+//! κ(ν) over all directions or returns a neuron that local pricing has missed.
 
 mod gram;
+mod master;
+mod neurons;
 mod newton;
 mod slide;
 
+pub use neurons::Neurons;
+
 use crate::Result;
-use crate::arrangement::{Arrangement, Patterns};
+use crate::certificate::{Method, relative_gap};
 use crate::cone::Gauge;
-use crate::formulation::{Formulation, Relu};
-use crate::linalg::{Mat, column, times};
+use crate::linalg::{Mat, column, dot, norm, times};
 use crate::loss::{Loss, best_dual_value};
 use crate::network::Bias;
-use crate::pricing::{Candidate, Oracle};
-use crate::solver::{ColumnGeneration, Observer, Progress, Solver, SparseColumns, Status};
+use crate::pricing::{Bracket, Budget, Candidate, Goal, Oracle, Proof};
+use crate::solver::{Observer, Progress, Status};
 use newton::{Classes, Newton};
-use slide::{Neurons, slide};
+use slide::slide;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+
+/// Random starts of a local search for new neurons.
+const STARTS: usize = 192;
+/// Neurons that enter in a round, at most.
+const ENTERING: usize = 12;
+/// Rounds of training and of proofs, at most.
+const ROUNDS: usize = 400;
+/// L-BFGS iterations of a slide, Newton steps of a finish.
+const SLIDES: usize = 200;
+const STEPS: usize = 300;
 
 /// The data of a global fit, on scaled features.
 pub struct Global {
@@ -28,11 +42,44 @@ pub struct Global {
     oracle: Oracle,
     loss: Arc<dyn Loss>,
     bias: Bias,
+    classes: Classes,
 }
 
-/// Where training stands: a network, its cells, its best dual vector.
+/// What a global solve aims at.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// λ of the objective.
+    pub lambda: f64,
+    /// Relative gap at which to stop.
+    pub tolerance: f64,
+    /// Work allowed for proofs; `None`: train only, with no bound beyond the trivial one.
+    pub budget: Option<Budget>,
+}
+
+/// A trained network with its proof over all networks.
 #[derive(Debug, Clone)]
-pub struct State {
+pub struct GlobalSolution {
+    /// The neurons.
+    pub neurons: Neurons,
+    /// The dual vector of `lower`.
+    pub nu: Vec<f64>,
+    /// Objective of the neurons.
+    pub upper: f64,
+    /// Proved lower bound on the objective of every network of any width.
+    pub lower: f64,
+    /// How `lower` was proved.
+    pub method: Method,
+    /// Why it stopped.
+    pub status: Status,
+    /// Rounds of training.
+    pub rounds: usize,
+    /// Cones examined by the proofs.
+    pub cones: usize,
+}
+
+/// Where training stands.
+#[derive(Debug, Clone)]
+struct State {
     neurons: Neurons,
     /// Pattern of each neuron: it may lie on facets, so the bits are kept.
     cells: Vec<Vec<u64>>,
@@ -40,6 +87,328 @@ pub struct State {
     upper: f64,
 }
 
+/// The best bound so far.
+struct Bound {
+    lower: f64,
+    nu: Vec<f64>,
+    method: Method,
+}
+
+impl Global {
+    /// `x` (n×d) are the scaled features, `features` the same with a column of
+    /// ones if there is a hidden bias.
+    pub fn new(
+        x: Arc<Mat>,
+        features: Arc<Mat>,
+        gauge: Gauge,
+        loss: Arc<dyn Loss>,
+        bias: Bias,
+    ) -> Self {
+        let classes = Classes::new(&features);
+        Self { x, oracle: Oracle::new(features, gauge), loss, bias, classes }
+    }
+
+    /// The pricing problem of these data.
+    pub fn oracle(&self) -> &Oracle {
+        &self.oracle
+    }
+
+    /// The loss, its output bias minimised out.
+    pub fn loss(&self) -> &dyn Loss {
+        self.loss.as_ref()
+    }
+
+    /// F(f) + λΣ‖v_j‖.
+    pub fn objective(&self, neurons: &Neurons, lambda: f64) -> f64 {
+        let f = neurons.outputs(self.oracle.x());
+        self.loss.value(&f) + lambda * neurons.penalty(&self.oracle.gauge())
+    }
+
+    /// ν = −∇F(f), in the domain of the conjugate.
+    pub fn residual(&self, f: &[f64]) -> Vec<f64> {
+        let mut nu = vec![0.0; f.len()];
+        self.loss.residual_into(f, &mut nu);
+        self.loss.clip_dual(&mut nu);
+        nu
+    }
+
+    /// The lower bound that ν gives when κ(ν) ≤ `kappa`.
+    pub fn lower_bound(&self, nu: &[f64], kappa: f64, lambda: f64) -> f64 {
+        let t = if kappa == 0.0 { f64::MAX } else { lambda / kappa * (1.0 - 1e-12) };
+        best_dual_value(self.loss.as_ref(), nu, if kappa.is_nan() { 0.0 } else { t }).0
+    }
+
+    /// The largest κ for which ν proves `lower` (within λ and 1000 λ).
+    pub fn target(&self, nu: &[f64], lower: f64, lambda: f64) -> f64 {
+        let (mut low, mut high) = (lambda, 1000.0 * lambda);
+        if self.lower_bound(nu, low, lambda) < lower {
+            return lambda;
+        }
+        for _ in 0..60 {
+            let middle = (low * high).sqrt();
+            if self.lower_bound(nu, middle, lambda) >= lower { low = middle } else { high = middle }
+            if high - low <= 1e-3 * (low - lambda).max(1e-12 * lambda) {
+                break;
+            }
+        }
+        low
+    }
+
+    /// Bounds λ_max = κ(ν₀), ν₀ the residual without neurons, to the relative
+    /// `tolerance` if the budget allows it.
+    pub fn lambda_max(
+        &self,
+        tolerance: f64,
+        budget: &Budget,
+        go_on: &mut dyn FnMut(&Bracket) -> bool,
+    ) -> Proof {
+        let nu = self.residual(&vec![0.0; self.x.nrows()]);
+        let starts: Vec<(Vec<f64>, bool)> = self
+            .oracle
+            .search(&nu, &[], 2 * STARTS, 0, 0.0)
+            .into_iter()
+            .take(20)
+            .map(|c| (c.direction, c.negative))
+            .collect();
+        let mut proof =
+            self.oracle.prove(&nu, &Goal { target: 0.0, tolerance }, budget, &starts, go_on);
+        let again = self.oracle.search(&nu, &starts, 0, 0, 0.0);
+        if let Some(best) = again.first() {
+            proof.lower = proof.lower.max(best.value);
+        }
+        proof
+    }
+
+    /// Trains from `start` (or from nothing) and proves, until the gap over all
+    /// networks is below the tolerance.
+    pub fn solve(
+        &self,
+        target: &Target,
+        start: Option<&Neurons>,
+        observer: &mut dyn Observer,
+    ) -> Result<GlobalSolution> {
+        let Target { lambda, tolerance, budget } = *target;
+        let mut state = self.begin(start, lambda);
+        let norm_bound = self.oracle.prove(
+            &state.nu,
+            &Goal { target: 0.0, tolerance: f64::INFINITY },
+            &Budget { cones: 0, memory: 0 },
+            &[],
+            &mut |_| false,
+        );
+        let mut best = Bound {
+            lower: self.lower_bound(&state.nu, norm_bound.upper, lambda),
+            nu: state.nu.clone(),
+            method: norm_bound.method,
+        };
+        let (mut cones, mut rounds) = (0, 0);
+        let mut missed: Vec<Candidate> = vec![];
+        let mut idle = 0;
+        let status = loop {
+            if rounds >= ROUNDS {
+                break Status::IterationLimit;
+            }
+            rounds += 1;
+            let directions = state.neurons.directions(&self.oracle.gauge());
+            let mut found = std::mem::take(&mut missed);
+            let level = lambda * (1.0 + 1e-10);
+            found.extend(self.oracle.search(&state.nu, &directions, STARTS, rounds as u64, level));
+            found.sort_by(|a, b| b.value.total_cmp(&a.value).then_with(|| a.bits.cmp(&b.bits)));
+            // what ν could prove at best: worth a proof?
+            let kappa = found.first().map_or(lambda, |c| c.value);
+            let hope = self.lower_bound(&state.nu, kappa, lambda);
+            let gap = ((state.upper - hope) / state.upper.abs()).max(0.0);
+            let progress = Progress {
+                iteration: rounds,
+                upper: state.upper,
+                lower: best.lower,
+                active: state.neurons.len(),
+            };
+            if let ControlFlow::Break(status) = observer.observe(&progress) {
+                break status;
+            }
+            if gap > 0.5 * tolerance && !found.is_empty() && idle < 3 {
+                let before = state.upper;
+                if let Some(status) = self.improve(&mut state, &found, target, gap, observer)? {
+                    break status;
+                }
+                idle = if before - state.upper > 1e-13 * state.upper.abs() { 0 } else { idle + 1 };
+                continue;
+            }
+            let Some(budget) = budget else { break Status::Stalled };
+            if cones >= budget.cones {
+                break Status::ProofLimit;
+            }
+            observer.stage("proving over all networks");
+            let goal = Goal {
+                target: self.target(&state.nu, state.upper * (1.0 - 0.95 * tolerance), lambda),
+                tolerance: 1e-12,
+            };
+            let mut early = None;
+            let left = Budget { cones: budget.cones - cones, ..budget };
+            let proof = self.oracle.prove(&state.nu, &goal, &left, &directions, &mut |b| {
+                let bound = self.lower_bound(&state.nu, b.upper, lambda);
+                let progress = Progress { lower: best.lower.max(bound), ..progress };
+                if let ControlFlow::Break(status) = observer.observe(&progress) {
+                    early = Some(status);
+                }
+                // neurons dearer than the target: back to training once a few are there
+                let dear = b.lower > goal.target * (1.0 + 1e-9) && b.cones > 2000;
+                early.is_none() && !dear
+            });
+            cones += proof.cones;
+            let lower = self.lower_bound(&state.nu, proof.upper, lambda);
+            if lower > best.lower {
+                best = Bound { lower, nu: state.nu.clone(), method: proof.method };
+            }
+            if relative_gap(best.lower, state.upper) <= tolerance {
+                break Status::Certified;
+            }
+            if let Some(status) = early {
+                break status;
+            }
+            missed = proof.candidates;
+            missed.retain(|c| c.value > level);
+            if missed.is_empty() || idle >= 3 {
+                break if cones >= budget.cones { Status::ProofLimit } else { Status::Stalled };
+            }
+            observer.stage("solving");
+        };
+        Ok(GlobalSolution {
+            neurons: state.neurons,
+            nu: best.nu,
+            upper: state.upper,
+            lower: best.lower,
+            method: best.method,
+            status,
+            rounds,
+            cones,
+        })
+    }
+
+    fn begin(&self, start: Option<&Neurons>, lambda: f64) -> State {
+        let zero = Neurons::none(self.oracle.x().ncols());
+        let mut state = State { neurons: zero.clone(), cells: vec![], nu: vec![], upper: 0.0 };
+        self.place(&mut state, start.unwrap_or(&zero).clone(), lambda);
+        let nothing = self.objective(&zero, lambda);
+        if nothing <= state.upper {
+            self.place(&mut state, zero, lambda);
+        }
+        state
+    }
+
+    /// Moves to `neurons`, with the cells that they lie in.
+    fn place(&self, state: &mut State, neurons: Neurons, lambda: f64) {
+        let x = self.oracle.x();
+        let mut t = vec![0.0; x.nrows()];
+        state.cells = (0..neurons.len())
+            .map(|j| {
+                times(x, column(&neurons.values, j), &mut t);
+                pack(&t)
+            })
+            .collect();
+        let f = neurons.outputs(x);
+        state.upper = self.loss.value(&f) + lambda * neurons.penalty(&self.oracle.gauge());
+        state.nu = self.residual(&f);
+        state.neurons = neurons;
+    }
+
+    /// One round of training: the dearest candidates enter, all neurons slide
+    /// and are finished; the cone program where that gets nowhere.
+    fn improve(
+        &self,
+        state: &mut State,
+        found: &[Candidate],
+        target: &Target,
+        gap: f64,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Status>> {
+        let lambda = target.lambda;
+        let before = state.clone();
+        self.enter(state, found, lambda);
+        let progress = Progress {
+            iteration: 0,
+            upper: before.upper,
+            lower: f64::NEG_INFINITY,
+            active: state.neurons.len(),
+        };
+        let mut early = None;
+        let mut go_on = || match observer.observe(&progress) {
+            ControlFlow::Continue(()) => ControlFlow::Continue(()),
+            ControlFlow::Break(status) => {
+                early = Some(status);
+                ControlFlow::Break(())
+            }
+        };
+        let gauge = self.oracle.gauge();
+        let (x, loss) = (self.oracle.x(), self.loss.as_ref());
+        let (slid, value) =
+            slide(x, loss, lambda, &gauge, &state.neurons, SLIDES, 1e-9, &mut |_| go_on());
+        if value < state.upper {
+            let largest = (0..slid.len()).map(|j| slid.size(j, &gauge)).fold(0.0, f64::max);
+            let keep: Vec<usize> =
+                (0..slid.len()).filter(|&j| slid.size(j, &gauge) > 1e-7 * largest).collect();
+            self.place(state, slid.select(&keep), lambda);
+        }
+        let newton = Newton {
+            x,
+            rows: self.oracle.by_rows(),
+            classes: &self.classes,
+            loss,
+            lambda,
+            gauge,
+        };
+        let done = newton.run(&state.neurons, STEPS, &mut go_on);
+        let value = self.objective(&done.neurons, lambda);
+        if value <= state.upper {
+            state.nu = self.residual(&done.neurons.outputs(x));
+            (state.upper, state.neurons, state.cells) = (value, done.neurons, done.cells);
+        }
+        if state.upper > before.upper {
+            *state = before.clone();
+        }
+        if early.is_none() && before.upper - state.upper < 0.003 * gap * state.upper.abs() {
+            let accuracy = (0.02 * gap).max(0.1 * target.tolerance);
+            early = self.master(state, found, lambda, accuracy, observer)?;
+        }
+        Ok(early)
+    }
+
+    /// Adds the dearest candidates of different directions as small neurons.
+    fn enter(&self, state: &mut State, found: &[Candidate], lambda: f64) {
+        let x = self.oracle.x();
+        let gauge = self.oracle.gauge();
+        let mut hessian = vec![0.0; x.nrows()];
+        self.loss.hessian_diagonal_into(&state.neurons.outputs(x), &mut hessian);
+        let mut chosen: Vec<&Candidate> = vec![];
+        for c in found {
+            let near = |d: &&Candidate| {
+                let cosine = dot(&d.direction, &c.direction);
+                d.negative == c.negative
+                    && cosine > 0.98 * norm(&d.direction) * norm(&c.direction)
+            };
+            if chosen.len() < ENTERING && !chosen.iter().any(near) {
+                chosen.push(c);
+            }
+        }
+        let mut t = vec![0.0; x.nrows()];
+        let count = chosen.len() as f64;
+        let entering: Vec<(Vec<f64>, bool)> = chosen
+            .into_iter()
+            .map(|c| {
+                times(x, &c.direction, &mut t);
+                let curvature = t.iter().zip(&hessian).map(|(t, h)| h * t.max(0.0).powi(2)).sum::<f64>();
+                // its own best size, shared with the others
+                let size = (c.value - lambda) / (count * curvature.max(1e-300));
+                (c.direction.iter().map(|u| u * size / gauge.value(&c.direction)).collect(), c.negative)
+            })
+            .collect();
+        let all = state.neurons.with(&entering);
+        self.place(state, all, lambda);
+    }
+}
+
+/// Packed bits 1{t ≥ 0}.
 fn pack(t: &[f64]) -> Vec<u64> {
     let mut bits = vec![0u64; t.len().div_ceil(64)];
     for (i, t) in t.iter().enumerate() {
@@ -47,249 +416,3 @@ fn pack(t: &[f64]) -> Vec<u64> {
     }
     bits
 }
-
-impl Global {
-    pub fn new(x: Arc<Mat>, features: Arc<Mat>, gauge: Gauge, loss: Arc<dyn Loss>, bias: Bias) -> Self {
-        Self { x, oracle: Oracle::new(features, gauge), loss, bias }
-    }
-
-    pub fn train(
-        &self,
-        lambda: f64,
-        tolerance: f64,
-        observer: &mut dyn Observer,
-    ) -> Result<(State, f64)> {
-        let n = self.x.nrows();
-        let gauge = self.oracle.gauge();
-        let x = self.oracle.x();
-        let f = vec![0.0; n];
-        let mut nu = vec![0.0; n];
-        self.loss.residual_into(&f, &mut nu);
-        self.loss.clip_dual(&mut nu);
-        let mut state = State {
-            neurons: Neurons::none(x.ncols()),
-            cells: vec![],
-            nu,
-            upper: self.loss.value(&f),
-        };
-        let mut lower = f64::NEG_INFINITY;
-        let classes = Classes::new(x);
-        for round in 0..60u64 {
-            let t0 = std::time::Instant::now();
-            let starts: Vec<(Vec<f64>, bool)> = (0..state.neurons.len())
-                .map(|j| {
-                    let v = column(&state.neurons.values, j);
-                    let size = gauge.value(v).max(1e-300);
-                    (v.iter().map(|v| v / size).collect(), state.neurons.negative[j])
-                })
-                .collect();
-            let many = std::env::var("MANY").ok().and_then(|v| v.parse().ok()).unwrap_or(128);
-            let found = self.oracle.search(&state.nu, &starts, many, round, lambda * (1.0 + 1e-10));
-            let t1 = std::time::Instant::now();
-            let kappa = found.first().map_or(lambda, |c| c.value);
-            let (bound, _) = best_dual_value(self.loss.as_ref(), &state.nu, lambda / kappa);
-            lower = bound;
-            eprintln!(
-                "round {round}: upper {:.9} est.gap {:.2e} kappa/lambda-1 {:.2e} found {} neurons {} search {:.3}s",
-                state.upper,
-                (state.upper - bound) / state.upper,
-                kappa / lambda - 1.0,
-                found.len(),
-                state.neurons.len(),
-                (t1 - t0).as_secs_f64()
-            );
-            if state.upper - bound <= tolerance * state.upper {
-                break;
-            }
-            let progress = Progress {
-                iteration: round as usize,
-                upper: state.upper,
-                lower: f64::NEG_INFINITY,
-                active: state.neurons.len(),
-            };
-            if observer.observe(&progress).is_break() {
-                break;
-            }
-            let gap = ((state.upper - bound) / state.upper).min(0.1);
-            let before = state.upper;
-            self.enter(&mut state, &found, lambda);
-            let t1 = std::time::Instant::now();
-            self.slide(&mut state, lambda, 200);
-            let us = state.upper;
-            let t2 = std::time::Instant::now();
-            let (ok, its) = self.newton(&mut state, &classes, lambda);
-            let t3 = std::time::Instant::now();
-            eprintln!(
-                "   slide {:.9} {:.3}s newton {:.9} {:.3}s {its} its conv {ok} neurons {}",
-                us,
-                (t2 - t1).as_secs_f64(),
-                state.upper,
-                (t3 - t2).as_secs_f64(),
-                state.neurons.len()
-            );
-            if !ok && before - state.upper < 0.01 * gap * state.upper {
-                self.master(&mut state, &found, lambda, (0.02 * gap).max(0.1 * tolerance), observer)?;
-                eprintln!(
-                    "   master {:.9} {:.3}s neurons {}",
-                    state.upper,
-                    t3.elapsed().as_secs_f64(),
-                    state.neurons.len()
-                );
-            }
-        }
-        Ok((state, lower))
-    }
-
-    /// Adds the dearest candidates as small neurons.
-    fn enter(&self, state: &mut State, found: &[Candidate], lambda: f64) {
-        let x = self.oracle.x();
-        let gauge = self.oracle.gauge();
-        let f = state.neurons.outputs(x);
-        let mut hessian = vec![0.0; x.nrows()];
-        self.loss.hessian_diagonal_into(&f, &mut hessian);
-        let mut chosen: Vec<&Candidate> = vec![];
-        for c in found {
-            let cos = |a: &[f64], b: &[f64]| {
-                crate::linalg::dot(a, b) / (crate::linalg::norm(a) * crate::linalg::norm(b))
-            };
-            let new = chosen
-                .iter()
-                .all(|d| d.negative != c.negative || cos(&d.direction, &c.direction) < 0.98);
-            if new && chosen.len() < 10 {
-                chosen.push(c);
-            }
-        }
-        let count = chosen.len() as f64;
-        let mut t = vec![0.0; x.nrows()];
-        for c in chosen {
-            times(x, &c.direction, &mut t);
-            let curvature: f64 =
-                t.iter().zip(&hessian).map(|(t, h)| h * t.max(0.0).powi(2)).sum::<f64>();
-            let size = (c.value - lambda) / (count * curvature.max(1e-300)) / gauge.value(&c.direction);
-            let v: Vec<f64> = c.direction.iter().map(|u| u * size).collect();
-            state.neurons.push(&v, c.negative);
-            state.cells.push(c.bits.clone());
-        }
-        let f = state.neurons.outputs(x);
-        state.upper = self.loss.value(&f) + lambda * state.neurons.penalty(&gauge);
-        self.loss.residual_into(&f, &mut state.nu);
-        self.loss.clip_dual(&mut state.nu);
-    }
-
-    /// Second-order finish; true if it converged.
-    fn newton(&self, state: &mut State, classes: &Classes, lambda: f64) -> (bool, usize) {
-        let gauge = self.oracle.gauge();
-        let x = self.oracle.x();
-        let newton = Newton { x, rows: self.oracle.by_rows(), classes, loss: self.loss.as_ref(), lambda, gauge };
-        let done = newton.run(&state.neurons, 200, &mut || ControlFlow::Continue(()));
-        let f = done.neurons.outputs(x);
-        let value = self.loss.value(&f) + lambda * done.neurons.penalty(&gauge);
-        if value <= state.upper {
-            state.upper = value;
-            state.neurons = done.neurons;
-            state.cells = done.cells;
-            self.loss.residual_into(&f, &mut state.nu);
-            self.loss.clip_dual(&mut state.nu);
-        }
-        (done.converged, done.iterations)
-    }
-
-    /// The program on the cells of the neurons and of the candidates.
-    fn master(
-        &self,
-        state: &mut State,
-        found: &[Candidate],
-        lambda: f64,
-        tolerance: f64,
-        observer: &mut dyn Observer,
-    ) -> Result<()> {
-        let n = self.x.nrows();
-        let mut patterns = Patterns::new(n);
-        let mut cells: Vec<Vec<u64>> = vec![];
-        let mut index = |bits: &Vec<u64>, patterns: &mut Patterns| -> usize {
-            match cells.iter().position(|c| c == bits) {
-                Some(k) => k,
-                None => {
-                    patterns.push(bits);
-                    cells.push(bits.clone());
-                    cells.len() - 1
-                }
-            }
-        };
-        let mut start = SparseColumns::zero(self.oracle.x().ncols());
-        let mut columns: Vec<(usize, Vec<f64>)> = vec![];
-        for (j, bits) in state.cells.iter().enumerate() {
-            let c = 2 * index(bits, &mut patterns) + usize::from(state.neurons.negative[j]);
-            let v = column(&state.neurons.values, j);
-            match columns.iter_mut().find(|(own, _)| *own == c) {
-                Some((_, sum)) => sum.iter_mut().zip(v).for_each(|(s, v)| *s += v),
-                None => columns.push((c, v.to_vec())),
-            }
-        }
-        for c in found.iter().take(10.max(state.neurons.len() / 2)) {
-            let k = 2 * index(&c.bits, &mut patterns) + usize::from(c.negative);
-            if columns.iter().all(|(own, _)| *own != k) {
-                let g = self.oracle.gauge().value(&c.direction).max(1e-300);
-                let scale = 1e-3 * (1.0 + state.neurons.penalty(&self.oracle.gauge())) / g;
-                columns.push((k, c.direction.iter().map(|v| v * scale).collect()));
-            }
-        }
-        start.columns = columns.iter().map(|(c, _)| *c).collect();
-        start.values = Mat::from_fn(self.oracle.x().ncols(), columns.len(), |i, k| columns[k].1[i]);
-        let arrangement =
-            Arrangement { cells: cells.len(), patterns: Arc::new(patterns), gates: None, complete: false };
-        let relu = Relu::new(self.x.clone(), self.loss.clone(), arrangement, self.bias)?;
-        let program = relu.program(lambda);
-        let solver = ColumnGeneration { tolerance, ..Default::default() };
-        let solution = solver.solve(&program, Some(&start), observer)?;
-        let neurons = Neurons {
-            values: solution.z.values.clone(),
-            negative: solution.z.columns.iter().map(|c| c % 2 == 1).collect(),
-        };
-        let f = neurons.outputs(self.oracle.x());
-        let value = self.loss.value(&f) + lambda * neurons.penalty(&self.oracle.gauge());
-        if value < state.upper {
-            state.upper = value;
-            state.neurons = neurons;
-            state.cells = solution.z.columns.iter().map(|c| cells[c / 2].clone()).collect();
-            state.nu = solution.nu;
-        }
-        Ok(())
-    }
-
-    fn slide(&self, state: &mut State, lambda: f64, iterations: usize) {
-        let gauge = self.oracle.gauge();
-        let x = self.oracle.x();
-        let (slid, value) = slide(
-            x,
-            self.loss.as_ref(),
-            lambda,
-            &gauge,
-            &state.neurons,
-            iterations,
-            1e-9,
-            &mut |_| ControlFlow::Continue(()),
-        );
-        if value < state.upper - 1e-9 * state.upper.abs() {
-            let largest = (0..slid.len()).map(|j| gauge.value(column(&slid.values, j))).fold(0.0, f64::max);
-            let keep: Vec<usize> = (0..slid.len())
-                .filter(|&j| gauge.value(column(&slid.values, j)) > 1e-7 * largest)
-                .collect();
-            state.neurons = slid.select(&keep);
-            let mut t = vec![0.0; x.nrows()];
-            state.cells = (0..keep.len())
-                .map(|j| {
-                    times(x, column(&state.neurons.values, j), &mut t);
-                    pack(&t)
-                })
-                .collect();
-            let f = state.neurons.outputs(x);
-            state.upper = self.loss.value(&f) + lambda * state.neurons.penalty(&gauge);
-            self.loss.residual_into(&f, &mut state.nu);
-            self.loss.clip_dual(&mut state.nu);
-        }
-    }
-}
-
-#[allow(dead_code)]
-fn unused(_: Status) {}

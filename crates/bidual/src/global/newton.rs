@@ -9,7 +9,7 @@
 //! method in the spirit of Nocedal & Wright, §16.5.
 
 use super::gram::Gram;
-use super::slide::Neurons;
+use super::neurons::Neurons;
 use crate::cone::Gauge;
 use crate::linalg::{
     Mat, axpy, cholesky_in_place, cholesky_solve, column, column_mut, dot, gemm, norm, transpose_times,

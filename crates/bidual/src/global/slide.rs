@@ -4,10 +4,11 @@
 //! Optimization, §7.2) with a weak Wolfe bisection, which also works across
 //! kinks (Lewis & Overton 2013).
 
+use super::neurons::Neurons;
 use crate::cone::Gauge;
 use crate::linalg::{Mat, axpy, column, dot, gemm, norm};
 use crate::loss::Loss;
-use faer::{MatMut, MatRef};
+use faer::MatRef;
 use rayon::prelude::*;
 use std::ops::ControlFlow;
 
@@ -15,57 +16,6 @@ use std::ops::ControlFlow;
 const MEMORY: usize = 24;
 /// Rows in a tile: fixed, so that sums do not depend on the threads.
 const TILE: usize = 2048;
-
-/// Neurons v_j = |a_j|·(w_j) with the sign of their output weight; f = Σ ±(Xv_j)_+.
-#[derive(Debug, Clone)]
-pub(crate) struct Neurons {
-    /// p×m.
-    pub values: Mat,
-    /// True for a negative output weight.
-    pub negative: Vec<bool>,
-}
-
-impl Neurons {
-    pub fn none(p: usize) -> Self {
-        Self { values: Mat::zeros(p, 0), negative: vec![] }
-    }
-
-    pub fn len(&self) -> usize {
-        self.negative.len()
-    }
-
-    pub fn push(&mut self, v: &[f64], negative: bool) {
-        let (p, m) = (self.values.nrows(), self.len());
-        let old = std::mem::replace(&mut self.values, Mat::zeros(p, m + 1));
-        self.values = Mat::from_fn(p, m + 1, |i, j| if j < m { old[(i, j)] } else { v[i] });
-        self.negative.push(negative);
-    }
-
-    pub fn select(&self, keep: &[usize]) -> Self {
-        Self {
-            values: Mat::from_fn(self.values.nrows(), keep.len(), |i, k| self.values[(i, keep[k])]),
-            negative: keep.iter().map(|&k| self.negative[k]).collect(),
-        }
-    }
-
-    /// f = Σ ±(Xv_j)_+.
-    pub fn outputs(&self, x: &Mat) -> Vec<f64> {
-        let mut f = vec![0.0; x.nrows()];
-        let mut t = vec![0.0; x.nrows()];
-        for j in 0..self.len() {
-            crate::linalg::times(x, column(&self.values, j), &mut t);
-            let s = if self.negative[j] { -1.0 } else { 1.0 };
-            f.iter_mut().zip(&t).for_each(|(f, t)| *f += s * t.max(0.0));
-        }
-        f
-    }
-
-    /// Σρ(v_j), the bias outside the norm if free.
-    pub fn penalty(&self, gauge: &Gauge) -> f64 {
-        let q = gauge.penalised(self.values.nrows());
-        (0..self.len()).map(|j| norm(&column(&self.values, j)[..q])).sum()
-    }
-}
 
 /// The smooth (up to kinks) objective F(Σ a_j(Xw_j)_+) + λ/2 Σ(‖w_j‖² + a_j²).
 struct Objective<'a> {
@@ -75,8 +25,6 @@ struct Objective<'a> {
     penalised: usize,
     f: Vec<f64>,
     nu: Vec<f64>,
-    /// Xw_j of every neuron, n×m.
-    t: Mat,
 }
 
 impl Objective<'_> {
@@ -169,16 +117,8 @@ pub(crate) fn slide(
         }
         theta[p * m + j] = if neurons.negative[j] { -root } else { root };
     }
-    let mut objective = Objective {
-        x,
-        loss,
-        lambda,
-        penalised: q,
-        f: vec![0.0; n],
-        nu: vec![0.0; n],
-        t: Mat::zeros(0, 0),
-    };
-    let _ = &objective.t;
+    let (f, nu) = (vec![0.0; n], vec![0.0; n]);
+    let mut objective = Objective { x, loss, lambda, penalised: q, f, nu };
     let mut gradient = vec![0.0; theta.len()];
     let mut value = objective.evaluate(&theta, &mut gradient);
     let (mut pairs, mut direction) = (Pairs::default(), vec![0.0; theta.len()]);
@@ -244,19 +184,13 @@ pub(crate) fn slide(
             history = value;
         }
     }
-    let mut out = Neurons::none(p);
-    let mut negative = vec![];
-    let mut columns: Vec<Vec<f64>> = vec![];
-    for j in 0..m {
-        let a = theta[p * m + j];
-        columns.push(theta[j * p..(j + 1) * p].iter().map(|w| w * a.abs()).collect());
-        negative.push(a < 0.0);
-    }
-    out.values = Mat::from_fn(p, m, |i, j| columns[j][i]);
-    out.negative = negative;
+    let a = &theta[p * m..];
+    let out = Neurons {
+        values: Mat::from_fn(p, m, |i, j| theta[j * p + i] * a[j].abs()),
+        negative: a.iter().map(|a| *a < 0.0).collect(),
+    };
     // balanced: never above the weight decay of (w, a)
-    let f = out.outputs(x);
-    let balanced = loss.value(&f) + lambda * out.penalty(gauge);
+    let balanced = loss.value(&out.outputs(x)) + lambda * out.penalty(gauge);
     (out, balanced)
 }
 
@@ -312,6 +246,3 @@ impl Pairs {
         }
     }
 }
-
-#[allow(unused_imports)]
-use MatMut as _;

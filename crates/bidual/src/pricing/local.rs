@@ -185,7 +185,7 @@ impl Oracle {
 
     /// The maximum over the closed cell of u, then over neighbouring cells as
     /// long as one across the tight facets is dearer.
-    fn polish(&self, nu: &[f64], u: &[f64], negative: bool, ws: &mut Workspace) -> Candidate {
+    pub(super) fn polish(&self, nu: &[f64], u: &[f64], negative: bool, ws: &mut Workspace) -> Candidate {
         let (n, p) = (self.x.nrows(), self.x.ncols());
         let sign = if negative { -1.0 } else { 1.0 };
         let mut t = vec![0.0; n];

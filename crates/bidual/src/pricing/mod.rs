@@ -3,13 +3,17 @@
 //!
 //! κ(ν) = max{ |Σ_k ν_k (x_kᵀu)_+| : ρ(u) ≤ 1 } is attained in some cell, but
 //! nothing here lists cells: [`Oracle::search`] climbs (a lower bound, with the
-//! neurons that attain it).
+//! neurons that attain it), [`Oracle::prove`] bounds from above.
 
 mod local;
+mod prove;
+pub mod simplicial;
+
+pub use prove::{Bracket, Budget, Goal, Proof};
 
 use crate::cone::{Gauge, Rows};
 use crate::linalg::Mat;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A neuron that pricing proposes.
 #[derive(Debug, Clone)]
@@ -31,6 +35,7 @@ pub struct Oracle {
     by_rows: Arc<Vec<f64>>,
     by_columns: Arc<Vec<f64>>,
     gauge: Gauge,
+    projected: OnceLock<Arc<prove::Projected>>,
 }
 
 impl Oracle {
@@ -39,7 +44,7 @@ impl Oracle {
         let by_rows = (0..x.nrows()).flat_map(|i| (0..x.ncols()).map(move |j| (i, j)));
         let by_rows = Arc::new(by_rows.map(|at| x[at]).collect());
         let by_columns = (0..x.ncols()).flat_map(|j| x.col_as_slice(j).to_vec()).collect();
-        Self { by_rows, by_columns: Arc::new(by_columns), gauge, x }
+        Self { by_rows, by_columns: Arc::new(by_columns), gauge, x, projected: OnceLock::new() }
     }
 
     /// The rows, n×p.

@@ -28,6 +28,8 @@ pub enum Status {
     TimeLimit,
     /// The observer asked to stop (Ctrl-C, callback).
     Interrupted,
+    /// The work allowed for the proof over all networks was used up.
+    ProofLimit,
     /// No further progress in f64.
     Stalled,
 }
@@ -40,6 +42,7 @@ impl Status {
             Status::IterationLimit => "iteration limit",
             Status::TimeLimit => "time limit",
             Status::Interrupted => "interrupted",
+            Status::ProofLimit => "proof limit",
             Status::Stalled => "stalled",
         }
     }
@@ -61,6 +64,9 @@ impl Status {
             }
             Status::Interrupted => {
                 "stopped on request: the network is the best so far, with its true gap"
+            }
+            Status::ProofLimit => {
+                "the gap over all networks is above the tolerance and the proof has used its share of work: ask for the global scope (no limit but time), a larger λ or fewer features"
             }
             Status::Stalled => {
                 "no further progress in double precision: the gap shown is what could be proved; raise the tolerance or λ"

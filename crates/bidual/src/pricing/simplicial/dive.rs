@@ -1,0 +1,527 @@
+//! Bounded depth-first search below one cone.
+
+use std::sync::Arc;
+
+use super::cone::{Cone, Context, Middle, Segment, UNIT};
+use super::kernel::{self, Block, LANES};
+use super::nnls::{self, Projection, dot};
+use super::rows::RowSet;
+
+/// An open cone between dives.
+#[derive(Clone)]
+pub(super) struct Leaf<const P: usize> {
+    pub vertex: [[f64; P]; P],
+    pub error: [f64; P],
+    /// Best cut found so far, or none.
+    pub cut: Option<[f64; P]>,
+    pub bound: f64,
+    /// 0 for `f`, 1 for `−f`.
+    pub side: u8,
+    pub set: Arc<RowSet<P>>,
+}
+
+/// When cones are discarded.
+#[derive(Clone, Copy)]
+pub(super) struct Goal {
+    pub target: f64,
+    pub tolerance: f64,
+}
+
+impl Goal {
+    /// Bounds up to here need no further work.
+    pub fn threshold(&self, lower: f64) -> f64 {
+        self.target.max(lower * (1.0 + self.tolerance))
+    }
+}
+
+/// Limits of one dive.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// Cones deeper than this below the start are handed back.
+    pub depth: u32,
+    /// Work (blocks times columns) after which the rest is handed back.
+    pub work: u64,
+    /// Cones after which the rest is handed back.
+    pub cones: u64,
+}
+
+/// What a dive found.
+pub(super) struct Found<const P: usize> {
+    pub leaves: Vec<Leaf<P>>,
+    /// Largest bound among the cones that were discarded.
+    pub discarded: f64,
+    /// Best point with its approximate value.
+    pub best: Option<([f64; P], f64)>,
+    pub cones: u64,
+}
+
+struct Frame<const P: usize> {
+    cone: Cone<P>,
+    rows: Segment,
+    depth: u32,
+}
+
+/// Buffers that are kept from dive to dive.
+pub(super) struct Scratch<const P: usize> {
+    arena: Vec<Block<P>>,
+    masks: Vec<u8>,
+    frames: Vec<Frame<P>>,
+}
+
+impl<const P: usize> Default for Scratch<P> {
+    fn default() -> Self {
+        Self { arena: Vec::new(), masks: Vec::new(), frames: Vec::new() }
+    }
+}
+
+/// Row passes spent on one cone at most.
+const PASSES: usize = 16;
+/// Exchanges between cuts after each row pass at most.
+const EXCHANGES: usize = 6;
+/// Projections in one exchange at most.
+const TRIALS: usize = 8;
+/// A bound this many margins above an attained value is not worth more work.
+const ROUNDING: f64 = 8.0;
+
+pub(super) struct Dive<'a, const P: usize> {
+    context: &'a Context<P>,
+    goal: Goal,
+    limits: Limits,
+    lower: f64,
+    threshold: f64,
+    work: u64,
+    found: Found<P>,
+}
+
+/// Searches below `leaf` against the incumbent value `lower`.
+pub(super) fn dive<const P: usize>(
+    context: &Context<P>,
+    goal: Goal,
+    limits: Limits,
+    lower: f64,
+    leaf: Leaf<P>,
+    scratch: &mut Scratch<P>,
+) -> Found<P> {
+    let found = Found { leaves: Vec::new(), discarded: 0.0, best: None, cones: 0 };
+    let threshold = goal.threshold(lower);
+    let mut dive = Dive { context, goal, limits, lower, threshold, work: 0, found };
+    dive.run(leaf, scratch);
+    dive.found
+}
+
+impl<const P: usize> Dive<'_, P> {
+    fn run(&mut self, mut leaf: Leaf<P>, scratch: &mut Scratch<P>) {
+        let Scratch { arena, masks, frames } = scratch;
+        frames.clear();
+        let mut root = self.load(&mut leaf, arena, masks);
+        if root.cone.bound == f64::INFINITY {
+            self.found.cones += 1;
+            if self.refine(&mut root.cone, arena, root.rows.plus) {
+                self.discard(root.cone.bound);
+                return;
+            }
+        }
+        frames.push(root);
+        while let Some(frame) = frames.pop() {
+            if frame.cone.bound <= self.threshold {
+                self.discard(frame.cone.bound);
+            } else if frame.depth > 0 && self.exhausted(frame.depth) {
+                self.hand_back(&frame.cone, &leaf);
+            } else {
+                arena.truncate(frame.rows.end());
+                self.split(&frame, arena, masks, frames);
+            }
+        }
+        arena.clear();
+    }
+
+    fn exhausted(&self, depth: u32) -> bool {
+        depth >= self.limits.depth
+            || self.work >= self.limits.work
+            || self.found.cones >= self.limits.cones
+    }
+
+    fn discard(&mut self, bound: f64) {
+        self.found.discarded = self.found.discarded.max(bound);
+    }
+
+    fn hand_back(&mut self, cone: &Cone<P>, root: &Leaf<P>) {
+        self.found.leaves.push(Leaf {
+            vertex: cone.vertex,
+            error: cone.error,
+            cut: (cone.cuts.len > 0).then(|| cone.cuts.mean()),
+            bound: cone.bound,
+            side: root.side,
+            set: Arc::clone(&root.set),
+        });
+    }
+
+    /// Projects the rows of a leaf on its vertices; replaces its row set by a smaller one when
+    /// that at least halves it.
+    fn load(
+        &mut self,
+        leaf: &mut Leaf<P>,
+        arena: &mut Vec<Block<P>>,
+        masks: &mut Vec<u8>,
+    ) -> Frame<P> {
+        let set = Arc::clone(&leaf.set);
+        let mut cone = Cone::new(self.context, leaf.vertex, leaf.error);
+        cone.bound = leaf.bound;
+        for k in 0..P {
+            // a projection computed afresh is rounded p times
+            cone.error[k] += P as f64 * UNIT * dot(&leaf.vertex[k], &leaf.vertex[k]).sqrt();
+            cone.plus_fixed[k] = dot(&set.plus_fixed, &leaf.vertex[k]);
+            cone.minus_fixed[k] = dot(&set.minus_fixed, &leaf.vertex[k]);
+        }
+        arena.clear();
+        let zero = [[0.0; LANES]; P];
+        let total = set.blocks();
+        arena.resize(total, zero);
+        masks.clear();
+        masks.resize(total, 0);
+        self.work += (total * P * P) as u64;
+        let (plus_out, minus_out) = arena.split_at_mut(set.plus.len());
+        let (plus_masks, minus_masks) = masks.split_at_mut(set.plus.len());
+        let arch = self.context.arch;
+        let plus = kernel::project(arch, &set.plus, &leaf.vertex, plus_out, plus_masks);
+        let minus = kernel::project(arch, &set.minus, &leaf.vertex, minus_out, minus_masks);
+        let used_plus = kernel::compress(plus_out, plus_masks, plus.crossing);
+        let used_minus = kernel::compress(minus_out, minus_masks, minus.crossing);
+        if 2 * (used_plus + used_minus) < total && total > 16 {
+            leaf.set = shrink(&set, &leaf.vertex, plus_masks, minus_masks);
+        }
+        arena.copy_within(set.plus.len()..set.plus.len() + used_minus, used_plus);
+        arena.truncate(used_plus + used_minus);
+        for k in 0..P {
+            cone.plus_fixed[k] += plus.fixed[k];
+            cone.minus_fixed[k] += minus.fixed[k];
+            let mut unit = [0.0; P];
+            unit[k] = 1.0;
+            cone.chord[k] =
+                cone.plus_fixed[k] + kernel::positive_sum(arch, &arena[..used_plus], &unit);
+        }
+        if let Some(cut) = leaf.cut {
+            cone.cuts.push(cut, &cut);
+        }
+        cone.rounds = 1;
+        let rows = Segment { start: 0, plus: used_plus, minus: used_minus };
+        Frame { cone, rows, depth: 0 }
+    }
+
+    /// Bounds the two halves of a cone and pushes those that stay open.
+    fn split(
+        &mut self,
+        frame: &Frame<P>,
+        arena: &mut Vec<Block<P>>,
+        masks: &mut Vec<u8>,
+        frames: &mut Vec<Frame<P>>,
+    ) {
+        let Some(edge) = frame.cone.widest_edge() else {
+            self.discard(frame.cone.bound);
+            return;
+        };
+        let rows = frame.rows;
+        let plus = &arena[rows.start..rows.start + rows.plus];
+        let middle = frame.cone.middle(self.context, plus, edge);
+        for slot in [edge.0, edge.1] {
+            self.found.cones += 1;
+            self.work += ((rows.plus + 2 * P) * P) as u64;
+            let mut child = frame.cone.child(self.context, &middle, slot);
+            if self.cheap(&mut child) {
+                self.discard(child.bound);
+                continue;
+            }
+            let start = arena.len();
+            let segment = self.sort_rows(&mut child, &rows, &middle, slot, arena, masks);
+            if self.refine(&mut child, &arena[start..], segment.plus) {
+                self.discard(child.bound);
+                arena.truncate(start);
+            } else {
+                frames.push(Frame { cone: child, rows: segment, depth: frame.depth + 1 });
+            }
+        }
+    }
+
+    /// Copies the rows of a child into the arena, without those that have become one-sided if that
+    /// saves memory.
+    fn sort_rows(
+        &mut self,
+        child: &mut Cone<P>,
+        rows: &Segment,
+        middle: &Middle<P>,
+        slot: usize,
+        arena: &mut Vec<Block<P>>,
+        masks: &mut Vec<u8>,
+    ) -> Segment {
+        let arch = self.context.arch;
+        let start = arena.len();
+        let total = rows.plus + rows.minus;
+        if masks.len() < total {
+            masks.resize(total, 0);
+        }
+        self.work += (total * P) as u64;
+        let mut used = [0; 2];
+        for (part, (from, blocks)) in
+            [(rows.start, rows.plus), (rows.start + rows.plus, rows.minus)].into_iter().enumerate()
+        {
+            let sides = {
+                let source = &arena[from..from + blocks];
+                kernel::classify(arch, source, middle.edge, slot, &mut masks[..blocks])
+            };
+            let packed = sides.crossing.div_ceil(LANES);
+            let at = arena.len();
+            let pays = 8 * packed <= 7 * blocks;
+            used[part] = if pays { packed } else { blocks };
+            arena.resize(at + used[part], [[0.0; LANES]; P]);
+            let (old, new) = arena.split_at_mut(at);
+            let source = &old[from..from + blocks];
+            if pays {
+                kernel::pack(arch, source, middle.edge, slot, &masks[..blocks], new);
+                let fixed = if part == 0 { &mut child.plus_fixed } else { &mut child.minus_fixed };
+                for k in 0..P {
+                    fixed[k] += sides.fixed[k];
+                }
+            } else {
+                kernel::copy_child(arch, source, middle.edge, slot, new);
+            }
+        }
+        child.rounds += 1;
+        Segment { start, plus: used[0], minus: used[1] }
+    }
+
+    /// Tries to discard a cone with what it inherited; true if it can go.
+    #[inline(always)]
+    fn cheap(&mut self, cone: &mut Cone<P>) -> bool {
+        if cone.cuts.len == 0 {
+            return false;
+        }
+        let mut at = nnls::project(&cone.distance, &cone.majorant(), cone.support);
+        if self.record(cone, &at).0 {
+            return true;
+        }
+        self.exchange(cone, &mut at)
+    }
+
+    /// Stores the bound proved by a projection; true if the cone can go. Also returns the margin.
+    #[inline(always)]
+    fn record(&self, cone: &mut Cone<P>, at: &Projection<P>) -> (bool, f64) {
+        let (bound, margin) = cone.proved(self.context, at);
+        if bound < cone.bound {
+            cone.bound = bound;
+        }
+        cone.support = at.factor.support;
+        (cone.bound <= self.threshold, margin)
+    }
+
+    /// Moves weight between the stored cuts (pairwise Frank–Wolfe with exact line search); true if
+    /// the cone can go.
+    #[inline(always)]
+    fn exchange(&self, cone: &mut Cone<P>, at: &mut Projection<P>) -> bool {
+        for _ in 0..EXCHANGES {
+            let (mut best, mut low) = (0, f64::INFINITY);
+            let (mut worst, mut high) = (0, f64::NEG_INFINITY);
+            // a cut with a large value gives a small majorant
+            for j in 0..cone.cuts.len {
+                let value = -dot(&cone.cuts.value[j], &at.t);
+                if value < low {
+                    (best, low) = (j, value);
+                }
+                if cone.cuts.weight[j] > 0.0 && value > high {
+                    (worst, high) = (j, value);
+                }
+            }
+            let drop = high - low;
+            if best == worst || drop <= 1e-13 * at.norm * at.norm {
+                return false;
+            }
+            let before = at.norm;
+            shift(cone, at, best, worst, drop);
+            if self.record(cone, at).0 {
+                return true;
+            }
+            if at.norm > before * (1.0 - 1e-6) {
+                return false;
+            }
+        }
+        false
+    }
+
+    /// Improves the bound of a cone with its rows at hand; true if the cone can go.
+    fn refine(&mut self, cone: &mut Cone<P>, rows: &[Block<P>], plus: usize) -> bool {
+        let arch = self.context.arch;
+        let (plus, minus) = rows.split_at(plus);
+        if cone.cuts.len == 0 {
+            let t = [1.0 / P as f64; P];
+            self.cut(cone, minus, &t);
+        }
+        let mut at = nnls::project(&cone.distance, &cone.majorant(), cone.support);
+        let (done, mut margin) = self.record(cone, &at);
+        if done {
+            return true;
+        }
+        for pass in 0..PASSES {
+            if at.norm <= 0.0 {
+                return false;
+            }
+            let before = at.norm;
+            let mut t = at.t;
+            for k in 0..P {
+                t[k] /= at.norm;
+            }
+            self.work += (minus.len() * P) as u64;
+            let cut = self.cut(cone, minus, &t);
+            // value of the concave majorant at an attainable point: no cuts go below it
+            let relaxed = dot(&cone.chord, &t) - cut;
+            if relaxed > self.lower {
+                self.work += (plus.len() * P) as u64;
+                let value =
+                    dot(&cone.plus_fixed, &t) + kernel::positive_sum(arch, plus, &t) - cut;
+                self.offer(cone, &t, value);
+                if cone.bound <= self.threshold || cone.bound - value <= ROUNDING * margin {
+                    return true;
+                }
+            }
+            if relaxed > self.threshold || pass + 1 == PASSES {
+                return false;
+            }
+            if self.exchange(cone, &mut at) {
+                return true;
+            }
+            if at.norm > before * (1.0 - 1e-9) {
+                return false;
+            }
+            margin = cone.margin(self.context, at.norm).1;
+        }
+        false
+    }
+
+    /// Adds the tightest cut at `t` and returns its value there, `Σ_minus (x_iᵀu)_+`.
+    #[inline(always)]
+    fn cut(&self, cone: &mut Cone<P>, minus: &[Block<P>], t: &[f64; P]) -> f64 {
+        let mut cut = kernel::active_sum(self.context.arch, minus, t);
+        for k in 0..P {
+            cut[k] += cone.minus_fixed[k];
+        }
+        cone.cuts.push(cut, t);
+        dot(&cut, t)
+    }
+
+    /// A point of the cone with gauge one and its value.
+    fn offer(&mut self, cone: &Cone<P>, t: &[f64; P], value: f64) {
+        if self.found.best.as_ref().is_none_or(|b| value > b.1) {
+            let mut u = [0.0; P];
+            for k in 0..P {
+                for j in 0..P {
+                    u[j] += t[k] * cone.vertex[k][j];
+                }
+            }
+            self.found.best = Some((u, value));
+        }
+        if value > self.lower {
+            self.lower = value;
+            self.threshold = self.goal.threshold(value);
+        }
+    }
+}
+
+/// Moves weight from cut `worst` to cut `best` so that the bound falls most; `drop` is the initial
+/// rate for `½‖Π(c)‖²`, a convex function of the step with derivative `Δcᵀt`. Newton steps on the
+/// piece at hand (support fixed); when they leave the bracket, the point where the tangents of its
+/// ends meet: thin cones make the function all but piecewise linear.
+#[inline(always)]
+fn shift<const P: usize>(
+    cone: &mut Cone<P>,
+    at: &mut Projection<P>,
+    best: usize,
+    worst: usize,
+    drop: f64,
+) {
+    let mut change = [0.0; P];
+    for k in 0..P {
+        change[k] = cone.cuts.value[worst][k] - cone.cuts.value[best][k];
+    }
+    let (full, other) = (cone.cuts.weight[worst], cone.cuts.weight[best]);
+    let start = *at;
+    let newton = |p: &Projection<P>, x: f64, slope: f64| {
+        let curvature = dot(&change, &p.factor.solve(&change));
+        if curvature > 0.0 { x - slope / curvature } else { f64::INFINITY }
+    };
+    // ends of the bracket: position, slope, value
+    let mut low = (0.0, -drop, 0.5 * start.norm * start.norm);
+    let mut high = (full, f64::INFINITY, 0.0);
+    let mut step = newton(at, 0.0, -drop);
+    if !(step < full) {
+        step = full;
+    }
+    let mut kept = (0.0, start);
+    for round in 0..TRIALS {
+        cone.cuts.weight[best] = other + step;
+        cone.cuts.weight[worst] = if step == full { 0.0 } else { full - step };
+        *at = nnls::project(&cone.distance, &cone.majorant(), at.factor.support);
+        let slope = dot(&change, &at.t);
+        let value = 0.5 * at.norm * at.norm;
+        if at.norm < kept.1.norm {
+            kept = (step, *at);
+        }
+        if slope.abs() <= 0.1 * drop || (slope <= 0.0 && step == full) || round + 1 == TRIALS {
+            break;
+        }
+        if slope < 0.0 {
+            low = (step, slope, value);
+        } else {
+            high = (step, slope, value);
+        }
+        let inside = |x: f64| x > low.0 && x < high.0;
+        let mut next = newton(at, step, slope);
+        if !inside(next) && high.1.is_finite() {
+            next = (high.2 - low.2 + low.1 * low.0 - high.1 * high.0) / (low.1 - high.1);
+        }
+        step = if inside(next) {
+            next
+        } else if high.1.is_finite() {
+            0.5 * (low.0 + high.0)
+        } else {
+            full
+        };
+    }
+    if at.norm > kept.1.norm {
+        *at = kept.1;
+        cone.cuts.weight[best] = other + kept.0;
+        cone.cuts.weight[worst] = if kept.0 == full { 0.0 } else { full - kept.0 };
+    }
+}
+
+/// Keeps only the crossing rows of a set on a cone.
+fn shrink<const P: usize>(
+    set: &RowSet<P>,
+    vertex: &[[f64; P]; P],
+    plus_masks: &[u8],
+    minus_masks: &[u8],
+) -> Arc<RowSet<P>> {
+    let part = |rows: &[Block<P>], masks: &[u8], fixed: &[f64; P]| {
+        let mut sum = *fixed;
+        let mut crossing = 0;
+        for (block, &mask) in rows.iter().zip(masks) {
+            crossing += mask.count_ones() as usize;
+            for lane in (0..LANES).filter(|l| mask >> l & 1 == 0) {
+                // the side that `project` saw: the same sums in the same order
+                let positive = (0..P).all(|k| {
+                    let mut s = 0.0;
+                    for j in 0..P {
+                        s += vertex[k][j] * block[j][lane];
+                    }
+                    s >= 0.0
+                });
+                if positive {
+                    for k in 0..P {
+                        sum[k] += block[k][lane];
+                    }
+                }
+            }
+        }
+        (kernel::select(rows, masks, crossing), sum)
+    };
+    let (plus, plus_fixed) = part(&set.plus, plus_masks, &set.plus_fixed);
+    let (minus, minus_fixed) = part(&set.minus, minus_masks, &set.minus_fixed);
+    RowSet::new(plus, minus, plus_fixed, minus_fixed, set.counter())
+}
