@@ -1,183 +1,25 @@
 //! From a data set to a certified network: options, `fit`, `certify`.
 
-use crate::arrangement::{Arrangement, Share, centre_thresholds, sample_gates};
-use crate::certificate::{Certificate, Scope, relative_gap};
+use crate::arrangement::{Arrangement, Patterns, Share, centre_thresholds, sample_gates};
+use crate::certificate::{Certificate, Method, Scope};
+use crate::certify::certify_prepared;
 use crate::data::{Dataset, Scaling};
 use crate::formulation::{Formulation, GatedRelu, Relu, objective, with_ones};
+use crate::global::{Global, Neurons, Target};
 use crate::linalg::Mat;
-use crate::loss::{Huber, Logistic, Loss, Squared, SquaredHinge, WithIntercept};
+use crate::loss::{Loss, WithIntercept};
 use crate::network::{Bias, Gates, Network};
+use crate::optimal_set::{DEPENDENT, prune_network};
+use crate::options::{Activation, Lambda, Options, PatternChoice};
 use crate::path::{CrossValidation, cross_validate};
-use crate::solver::{ColumnGeneration, Deadline, Observer, Solution, Solver, Staged, Status};
+use crate::pricing::Budget;
+use crate::solver::{
+    ColumnGeneration, Deadline, Observer, Progress, Solution, Solver, SparseColumns, Staged, Status,
+};
 use crate::{Error, Program, Result};
+use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// Which network is trained.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// ReLU neurons: the exact cone-constrained program.
-    Relu,
-    /// Fixed gates with free weights: a group lasso.
-    Gated,
-}
-
-/// Which loss; always the mean over samples (weights divided by their sum).
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum LossKind {
-    /// ½(f − y)².
-    Squared,
-    /// ½(f − y)² up to |f − y| = δ, linear beyond.
-    Huber(f64),
-    /// log(1 + e^{−yf}), labels ±1.
-    Logistic,
-    /// ½(1 − yf)₊², labels ±1.
-    SquaredHinge,
-}
-
-impl LossKind {
-    /// True for losses on labels ±1.
-    pub fn is_classification(self) -> bool {
-        matches!(self, LossKind::Logistic | LossKind::SquaredHinge)
-    }
-
-    /// The loss on given targets and weights (used as they are).
-    pub fn build(self, y: &[f64], weights: Vec<f64>) -> Result<Arc<dyn Loss>> {
-        let (y, weights) = (y.to_vec(), Some(weights));
-        Ok(match self {
-            LossKind::Squared => Arc::new(Squared::new(y, weights)?),
-            LossKind::Huber(delta) => Arc::new(Huber::new(y, delta, weights)?),
-            LossKind::Logistic => Arc::new(Logistic::new(y, weights)?),
-            LossKind::SquaredHinge => Arc::new(SquaredHinge::new(y, weights)?),
-        })
-    }
-}
-
-/// How λ is chosen.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Lambda {
-    /// This share of λ_max.
-    Fraction(f64),
-    /// This value.
-    Absolute(f64),
-    /// The best of a path under K-fold cross-validation.
-    CrossValidated,
-}
-
-/// Which activation patterns or gates are used.
-#[derive(Debug, Clone, PartialEq)]
-pub enum PatternChoice {
-    /// So many Gaussian directions (duplicates and the zero pattern are removed).
-    Sampled(usize),
-    /// Every open cell, at most so many: the certificate then covers all networks.
-    All(usize),
-    /// Gates on raw features.
-    Given(Gates),
-}
-
-/// Everything that a fit depends on.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Options {
-    /// Which network is trained.
-    pub activation: Activation,
-    /// Which loss.
-    pub loss: LossKind,
-    /// How λ is chosen.
-    pub lambda: Lambda,
-    /// Which patterns are used.
-    pub patterns: PatternChoice,
-    /// Share of the samples on which each sampled gate is active (needs a hidden bias for ReLU).
-    pub active_share: Option<f64>,
-    /// Hidden bias.
-    pub bias: Bias,
-    /// Output bias (never penalised).
-    pub output_bias: bool,
-    /// Standardise the features inside the fit; the network takes raw features all the same.
-    pub standardize: bool,
-    /// Seed of sampled gates and of the folds of cross-validation.
-    pub seed: u64,
-    /// Relative gap (upper − lower)/upper at which a fit counts as certified.
-    pub tolerance: f64,
-    /// Iterations at most (Newton steps or proximal steps).
-    pub max_iterations: usize,
-    /// Wall-clock limit of the whole fit, cross-validation included (at most half of it).
-    pub time_limit: Option<Duration>,
-    /// Folds of cross-validation.
-    pub folds: usize,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            activation: Activation::Relu,
-            loss: LossKind::Squared,
-            lambda: Lambda::CrossValidated,
-            patterns: PatternChoice::Sampled(500),
-            active_share: None,
-            bias: Bias::Penalised,
-            output_bias: true,
-            standardize: true,
-            seed: 0,
-            tolerance: 1e-6,
-            max_iterations: 100_000,
-            time_limit: None,
-            folds: 5,
-        }
-    }
-}
-
-impl Options {
-    /// Checks every value that does not depend on data.
-    pub fn validate(&self) -> Result<()> {
-        let bad = |what: &str, expected: &str, found: String| {
-            Err(Error::Option(format!("{what} must be {expected}, found {found}")))
-        };
-        match self.lambda {
-            Lambda::Fraction(v) if !(v > 0.0 && v.is_finite()) => {
-                return bad("the fraction of λ_max", "positive", v.to_string());
-            }
-            Lambda::Absolute(v) if !(v > 0.0 && v.is_finite()) => {
-                return bad("λ", "positive", v.to_string());
-            }
-            _ => {}
-        }
-        if let LossKind::Huber(delta) = self.loss
-            && !(delta > 0.0 && delta.is_finite())
-        {
-            return bad("the Huber threshold δ", "positive", delta.to_string());
-        }
-        if !(self.tolerance > 0.0 && self.tolerance < 1.0) {
-            return bad("the tolerance", "between 0 and 1", self.tolerance.to_string());
-        }
-        if self.max_iterations == 0 {
-            return bad("the iteration limit", "at least 1", "0".into());
-        }
-        if self.folds < 2 {
-            return bad("the number of folds", "at least 2", self.folds.to_string());
-        }
-        match (&self.patterns, self.active_share) {
-            (PatternChoice::Sampled(0), _) => {
-                return bad("the number of patterns", "at least 1", "0".into());
-            }
-            (PatternChoice::Sampled(_), _) | (_, None) => {}
-            _ => {
-                return Err(Error::Option(
-                    "an active share applies to sampled patterns only: drop one of the two".into(),
-                ));
-            }
-        }
-        if self.active_share.is_some()
-            && self.activation == Activation::Relu
-            && self.bias == Bias::None
-        {
-            return Err(Error::Option(
-                "patterns with a given active share are cells only with a hidden bias: use a penalised or free bias"
-                    .into(),
-            ));
-        }
-        Ok(())
-    }
-}
+use std::time::Instant;
 
 /// A data set made ready for one formulation: scaled, arranged, with its loss.
 pub struct Prepared {
@@ -189,14 +31,61 @@ pub struct Prepared {
     pub gates: Option<Gates>,
     /// The loss without intercept.
     pub loss: Arc<dyn Loss>,
-    /// Number of patterns in play.
+    /// Number of patterns listed (0 if they are generated).
     pub patterns: usize,
+    /// Training and proofs over all networks, where patterns are generated.
+    pub global: Option<Global>,
 }
 
 impl Prepared {
-    fn certificate(&self, lower: f64, upper: f64) -> Certificate {
+    pub(crate) fn certificate(&self, lower: f64, upper: f64) -> Certificate {
         let (scope, method) = (self.formulation.scope(), self.formulation.method());
         Certificate { lower, upper, scope, method }
+    }
+
+    /// Solves at λ to the relative gap `tolerance` from `start`; with generated
+    /// patterns a proof over all networks is tried within `budget`, if there is one.
+    pub(crate) fn solve(
+        &self,
+        lambda: f64,
+        tolerance: f64,
+        max_iterations: usize,
+        budget: Option<Budget>,
+        start: Option<&SparseColumns>,
+        observer: &mut dyn Observer,
+    ) -> Result<(Solution, Method)> {
+        let Some(global) = &self.global else {
+            let program = self.formulation.program(lambda);
+            let solver = default_solver(&program, tolerance, max_iterations);
+            return Ok((solver.solve(&program, start, observer)?, self.formulation.method()));
+        };
+        let start = start.map(Neurons::from_columns);
+        let target = Target { lambda, tolerance, budget, max_rounds: max_iterations };
+        let solution = global.solve(&target, start.as_ref(), observer)?;
+        let solved = Solution {
+            z: solution.neurons.to_columns(),
+            nu: solution.nu,
+            upper: solution.upper,
+            lower: solution.lower,
+            status: solution.status,
+            iterations: solution.rounds,
+        };
+        Ok((solved, solution.method))
+    }
+
+    /// The smallest λ at which the constant network is optimal: exact over the
+    /// listed patterns; over all networks the largest price found, which a proof
+    /// confirms where the rank allows it.
+    pub fn lambda_max(&self, observer: &mut dyn Observer) -> f64 {
+        let Some(global) = &self.global else {
+            return self.formulation.program(0.0).lambda_max();
+        };
+        let rows = global.oracle().x().nrows();
+        let budget = Budget { cones: (2e8 / (rows as f64 + 300.0)) as usize, memory: 1 << 28 };
+        let progress =
+            Progress { iteration: 0, upper: f64::INFINITY, lower: f64::NEG_INFINITY, active: 0 };
+        let go_on = &mut |_: &_| matches!(observer.observe(&progress), ControlFlow::Continue(()));
+        global.lambda_max(1e-7, &budget, go_on).lower
     }
 }
 
@@ -223,18 +112,31 @@ pub fn prepare(
     }
     let x = Arc::new(scaling.apply(&data.x));
     let loss = options.loss.build(&data.y, weights)?;
-    let arrangement = arrange(&x, &data.x, options, &scaling, fixed.and_then(|f| f.1))?;
+    let generated = matches!(options.patterns, PatternChoice::Generated(_));
+    let arrangement = if generated {
+        let patterns = Arc::new(Patterns::new(data.samples()));
+        Arrangement { patterns, gates: None, complete: true, cells: 0 }
+    } else {
+        arrange(&x, &data.x, options, &scaling, fixed.and_then(|f| f.1))?
+    };
     let profiled: Arc<dyn Loss> = if options.output_bias {
         Arc::new(WithIntercept::new(loss.clone())?)
     } else {
         loss.clone()
     };
     let (gates, patterns) = (arrangement.gates.clone(), arrangement.len());
+    let (shared, outer) = (x.clone(), profiled.clone());
     let formulation: Box<dyn Formulation> = match options.activation {
         Activation::Relu => Box::new(Relu::new(x, profiled, arrangement, options.bias)?),
         Activation::Gated => Box::new(GatedRelu::new(x, profiled, arrangement, options.bias)?),
     };
-    Ok(Prepared { formulation, scaling, gates, loss, patterns })
+    let global = generated.then(|| {
+        let hidden_bias = options.bias != Bias::None;
+        let features = if hidden_bias { Arc::new(with_ones(&shared)) } else { shared.clone() };
+        let gauge = formulation.program(0.0).regularizer.gauge();
+        Global::new(shared, features, gauge, outer, options.bias)
+    });
+    Ok(Prepared { formulation, scaling, gates, loss, patterns, global })
 }
 
 fn arrange(
@@ -245,6 +147,9 @@ fn arrange(
     gates: Option<&Gates>,
 ) -> Result<Arrangement> {
     let arrangement = match (&options.patterns, gates) {
+        (PatternChoice::Generated(_), _) => {
+            Err(Error::Option("generated patterns are not listed".into()))
+        }
         (PatternChoice::All(limit), _) if options.activation == Activation::Relu => {
             let ones = (options.bias != Bias::None).then(|| with_ones(x));
             Arrangement::all_cells(ones.as_ref().unwrap_or(x), *limit)
@@ -354,8 +259,11 @@ pub fn default_solver(program: &Program, tolerance: f64, max_iterations: usize) 
 pub fn fit(data: &Dataset, options: &Options, observer: &mut dyn Observer) -> Result<Model> {
     let started = Instant::now();
     let prepared = prepare(data, options, None)?;
-    let lambda_max = positive_lambda_max(data, &prepared)?;
     let deadline = |share: f64| options.time_limit.map(|limit| started + limit.mul_f64(share));
+    let lambda_max = {
+        let mut limited = Deadline { inner: observer, deadline: deadline(0.5) };
+        positive_lambda_max(data, &prepared, &mut limited)?
+    };
     let (lambda, cross_validation) = match options.lambda {
         Lambda::Absolute(value) => (value, None),
         Lambda::Fraction(fraction) => (fraction * lambda_max, None),
@@ -366,16 +274,25 @@ pub fn fit(data: &Dataset, options: &Options, observer: &mut dyn Observer) -> Re
         }
     };
     observer.stage("solving");
-    let program = prepared.formulation.program(lambda);
-    // a little below the tolerance: the network is evaluated anew from its weights
-    let solver = default_solver(&program, 0.7 * options.tolerance, options.max_iterations);
     let mut limited = Deadline { inner: observer, deadline: deadline(1.0) };
-    let solution = solver.solve(&program, None, &mut limited)?;
-    finish(data, options, &prepared, solution, (lambda, lambda_max), cross_validation)
+    let solved = prepared.solve(
+        lambda,
+        // a little below the tolerance: the network is evaluated anew from its weights
+        0.7 * options.tolerance,
+        options.max_iterations,
+        options.proof_budget(data.samples()),
+        None,
+        &mut limited,
+    )?;
+    finish(data, options, &prepared, solved, (lambda, lambda_max), cross_validation)
 }
 
 /// λ_max, refused where nothing can be learnt.
-pub(crate) fn positive_lambda_max(data: &Dataset, prepared: &Prepared) -> Result<f64> {
+pub(crate) fn positive_lambda_max(
+    data: &Dataset,
+    prepared: &Prepared,
+    observer: &mut dyn Observer,
+) -> Result<f64> {
     let constant = data.y.first().filter(|y| data.y.iter().all(|v| v == *y));
     if let Some(found) =
         constant.filter(|_| prepared.formulation.program(0.0).loss.as_intercept().is_some())
@@ -385,7 +302,7 @@ pub(crate) fn positive_lambda_max(data: &Dataset, prepared: &Prepared) -> Result
         )));
     }
     let program = prepared.formulation.program(0.0);
-    let lambda_max = program.lambda_max();
+    let lambda_max = prepared.lambda_max(observer);
     // a λ_max of the size of its own rounding is zero
     let residual = program.residual(&vec![0.0; data.samples()]);
     if lambda_max <= 10.0 * program.operator.adjoint_rounding(&residual) {
@@ -397,26 +314,37 @@ pub(crate) fn positive_lambda_max(data: &Dataset, prepared: &Prepared) -> Result
     Ok(lambda_max)
 }
 
-/// Recovers, folds and certifies the network of a solution.
+/// Recovers, prunes, folds and certifies the network of a solution.
 pub(crate) fn finish(
     data: &Dataset,
     options: &Options,
     prepared: &Prepared,
-    solution: Solution,
+    (solution, method): (Solution, Method),
     (lambda, lambda_max): (f64, f64),
     cross_validation: Option<CrossValidation>,
 ) -> Result<Model> {
-    let network = prepared.formulation.recover(&solution.z).fold(&prepared.scaling);
-    let (certificate, dual) = if solution.status.is_early() {
+    let value = |network: &Network| {
+        let (scaling, loss) = (&prepared.scaling, prepared.loss.as_ref());
+        objective(network, data, scaling, loss, lambda, options.bias)
+    };
+    let recovered = prepared.formulation.recover(&solution.z);
+    let mut network = recovered.clone().fold(&prepared.scaling);
+    let mut upper = value(&network);
+    // the least width with the same outputs and no more weight decay
+    let x = prepared.scaling.apply(&data.x);
+    if let Ok(pruned) = prune_network(&recovered, &x, options.bias, options.output_bias, DEPENDENT)
+    {
+        let pruned = pruned.fold(&prepared.scaling);
+        let after = value(&pruned);
+        if after <= upper + 1e-12 * upper.abs() {
+            (network, upper) = (pruned, after);
+        }
+    }
+    let (certificate, dual) = if prepared.global.is_some() {
+        let (lower, scope) = (solution.lower, Scope::Complete);
+        (Certificate { lower, upper, scope, method }, solution.nu)
+    } else if solution.status.is_early() {
         // no time to price everything anew: the solver has proved its own bound
-        let upper = objective(
-            &network,
-            data,
-            &prepared.scaling,
-            prepared.loss.as_ref(),
-            lambda,
-            options.bias,
-        );
         (prepared.certificate(solution.lower, upper), solution.nu)
     } else {
         certify_prepared(data, options, prepared, &network, lambda, Some(&solution.nu))
@@ -426,6 +354,7 @@ pub(crate) fn finish(
         Status::Certified => Status::Stalled,
         other => other,
     };
+    let neurons = network.neurons();
     Ok(Model {
         network,
         options: options.clone(),
@@ -437,50 +366,9 @@ pub(crate) fn finish(
         iterations: solution.iterations,
         scaling: prepared.scaling.clone(),
         gates: prepared.gates.clone(),
-        patterns: prepared.patterns,
+        patterns: if prepared.global.is_some() { neurons } else { prepared.patterns },
         cross_validation,
     })
-}
-
-/// Recomputes the certificate of `network` from its weights: the objective, and
-/// the best lower bound of its own residual and of the stored dual vector.
-fn certify_prepared(
-    data: &Dataset,
-    options: &Options,
-    prepared: &Prepared,
-    network: &Network,
-    lambda: f64,
-    dual: Option<&[f64]>,
-) -> (Certificate, Vec<f64>) {
-    let loss = prepared.loss.as_ref();
-    let upper = objective(network, data, &prepared.scaling, loss, lambda, options.bias);
-    let program = prepared.formulation.program(lambda);
-    let bound = |nu: Vec<f64>| {
-        let prices = program.price(&nu, lambda, &mut program.multipliers());
-        (program.lower_bound(&nu, prices.kappa()), nu)
-    };
-    let stored = dual.filter(|d| d.len() == data.samples()).map(|d| {
-        let mut nu = d.to_vec();
-        program.loss.clip_dual(&mut nu);
-        bound(nu)
-    });
-    // the stored dual vector is the proof; the network's own residual is asked if that fails
-    let best = match stored {
-        Some(best) if relative_gap(best.0, upper) <= options.tolerance => best,
-        stored => {
-            let own = bound(program.residual(&network.predict(&data.x)));
-            stored.filter(|s| s.0 >= own.0).unwrap_or(own)
-        }
-    };
-    (prepared.certificate(best.0, upper), best.1)
-}
-
-/// Recomputes objective and certificate of a fitted model on `data` (the data
-/// of the fit, or others: then the statement is about those).
-pub fn certify(model: &Model, data: &Dataset) -> Result<Certificate> {
-    let prepared = prepare(data, &model.options, Some((&model.scaling, model.gates.as_ref())))?;
-    let dual = Some(model.dual.as_slice());
-    Ok(certify_prepared(data, &model.options, &prepared, &model.network, model.lambda, dual).0)
 }
 
 impl Model {

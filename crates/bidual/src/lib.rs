@@ -26,6 +26,7 @@
 
 pub mod arrangement;
 pub mod certificate;
+mod certify;
 pub mod cone;
 mod data;
 mod error;
@@ -37,6 +38,7 @@ pub mod loss;
 pub mod network;
 pub mod operator;
 pub mod optimal_set;
+mod options;
 pub mod path;
 pub mod pricing;
 mod program;
@@ -45,12 +47,11 @@ pub mod solver;
 pub mod stationarity;
 
 pub use certificate::{Certificate, Method, Scope};
+pub use certify::certify;
 pub use data::{Dataset, Scaling};
 pub use error::{Error, Result};
-pub use fit::{
-    Activation, Lambda, LossKind, Model, Options, PatternChoice, Prepared, certify, default_solver,
-    fit, prepare,
-};
+pub use fit::{Model, Prepared, default_solver, fit, prepare};
 pub use linalg::Mat;
 pub use network::{Bias, Gates, Network};
+pub use options::{Activation, Effort, Lambda, LossKind, Options, PatternChoice};
 pub use program::{Prices, Program};

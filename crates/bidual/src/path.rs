@@ -2,11 +2,12 @@
 
 use crate::certificate::Certificate;
 use crate::data::Dataset;
-use crate::fit::{Options, Prepared, default_solver, finish, positive_lambda_max, prepare};
+use crate::fit::{Prepared, finish, positive_lambda_max, prepare};
 use crate::loss::Loss;
 use crate::network::Network;
+use crate::options::Options;
 use crate::solver::{Deadline, Observer, Progress, SparseColumns, Status};
-use crate::{Error, Model, Program, Result};
+use crate::{Error, Model, Result};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -92,7 +93,6 @@ pub fn folds(data: &Dataset, k: usize, seed: u64, stratify: bool) -> Result<Vec<
 /// One training set on its way down the path.
 struct Fold {
     prepared: Prepared,
-    program: Program,
     validation: Dataset,
     start: SparseColumns,
 }
@@ -105,9 +105,9 @@ impl Fold {
         options: &Options,
         observer: &mut dyn Observer,
     ) -> Result<std::result::Result<f64, Status>> {
-        self.program.lambda = lambda;
-        let solver = default_solver(&self.program, CV_TOLERANCE, options.max_iterations);
-        let solution = solver.solve(&self.program, Some(&self.start), observer)?;
+        let (start, limit) = (Some(&self.start), options.max_iterations);
+        let (solution, _) =
+            self.prepared.solve(lambda, CV_TOLERANCE, limit, None, start, observer)?;
         if solution.status.is_early() {
             return Ok(Err(solution.status));
         }
@@ -149,9 +149,8 @@ pub fn cross_validate(
             let training: Vec<usize> =
                 (0..data.samples()).filter(|i| set.binary_search(i).is_err()).collect();
             let prepared = prepare(&data.subset(&training)?, options, None)?;
-            let program = prepared.formulation.program(lambda_max);
-            let start = SparseColumns::zero(program.shape().0);
-            Ok(Fold { prepared, program, validation: data.subset(set)?, start })
+            let start = SparseColumns::zero(prepared.formulation.program(lambda_max).shape().0);
+            Ok(Fold { prepared, validation: data.subset(set)?, start })
         })
         .collect::<Result<Vec<_>>>()?;
     let mut result =
@@ -213,9 +212,9 @@ pub fn path(
     observer: &mut dyn Observer,
 ) -> Result<Vec<PathPoint>> {
     let prepared = prepare(data, options, None)?;
-    let lambda_max = positive_lambda_max(data, &prepared)?;
     let deadline = options.time_limit.map(|limit| Instant::now() + limit);
     let mut observer = Deadline { inner: observer, deadline };
+    let lambda_max = positive_lambda_max(data, &prepared, &mut observer)?;
     let mut points: Vec<PathPoint> = vec![];
     let mut start: Option<SparseColumns> = None;
     let lambdas = lambdas(lambda_max);
@@ -223,11 +222,12 @@ pub fn path(
     for (k, lambda) in lambdas.into_iter().enumerate() {
         observer.stage(&format!("λ {} of {count}", k + 1));
         let loss = prepared.loss.as_ref();
-        let program = prepared.formulation.program(lambda);
-        let solver = default_solver(&program, 0.7 * options.tolerance, options.max_iterations);
-        let solution = solver.solve(&program, start.as_ref(), &mut observer)?;
-        start = Some(solution.z.clone());
-        let model = finish(data, options, &prepared, solution, (lambda, lambda_max), None)?;
+        let (tolerance, limit) = (0.7 * options.tolerance, options.max_iterations);
+        let budget = options.proof_budget(data.samples());
+        let solved =
+            prepared.solve(lambda, tolerance, limit, budget, start.as_ref(), &mut observer)?;
+        start = Some(solved.0.z.clone());
+        let model = finish(data, options, &prepared, solved, (lambda, lambda_max), None)?;
         let stopped = model.status.is_early();
         let validation_loss = validation.map(|v| validation_loss(&model.network, v, loss));
         points.push(PathPoint { model, validation_loss });

@@ -40,7 +40,13 @@ impl Gram {
     }
 
     /// Brings the matrix to the given masks; false if a new one is cheaper or due.
-    pub fn update(&mut self, rows: &[f64], masks: &[&[f64]], signs: &[f64], hessian: &[f64]) -> bool {
+    pub fn update(
+        &mut self,
+        rows: &[f64],
+        masks: &[&[f64]],
+        signs: &[f64],
+        hessian: &[f64],
+    ) -> bool {
         let n = hessian.len();
         if masks.len() != self.masks.len() || signs != self.signs {
             return false;
@@ -71,11 +77,19 @@ impl Gram {
                 }
                 let s = weight * self.signs[j] * self.signs[k];
                 for b in 0..p {
-                    axpy(s * row[b], row, &mut column_mut(&mut self.matrix, k * p + b)[j * p..(j + 1) * p]);
+                    axpy(
+                        s * row[b],
+                        row,
+                        &mut column_mut(&mut self.matrix, k * p + b)[j * p..(j + 1) * p],
+                    );
                 }
                 if k != j {
                     for b in 0..p {
-                        axpy(s * row[b], row, &mut column_mut(&mut self.matrix, j * p + b)[k * p..(k + 1) * p]);
+                        axpy(
+                            s * row[b],
+                            row,
+                            &mut column_mut(&mut self.matrix, j * p + b)[k * p..(k + 1) * p],
+                        );
                     }
                 }
             }

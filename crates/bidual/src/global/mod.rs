@@ -54,6 +54,8 @@ pub struct Target {
     pub tolerance: f64,
     /// Work allowed for proofs; `None`: train only, with no bound beyond the trivial one.
     pub budget: Option<Budget>,
+    /// Rounds of training at most.
+    pub max_rounds: usize,
 }
 
 /// A trained network with its proof over all networks.
@@ -146,7 +148,11 @@ impl Global {
         }
         for _ in 0..60 {
             let middle = (low * high).sqrt();
-            if self.lower_bound(nu, middle, lambda) >= lower { low = middle } else { high = middle }
+            if self.lower_bound(nu, middle, lambda) >= lower {
+                low = middle
+            } else {
+                high = middle
+            }
             if high - low <= 1e-3 * (low - lambda).max(1e-12 * lambda) {
                 break;
             }
@@ -187,7 +193,7 @@ impl Global {
         start: Option<&Neurons>,
         observer: &mut dyn Observer,
     ) -> Result<GlobalSolution> {
-        let Target { lambda, tolerance, budget } = *target;
+        let Target { lambda, tolerance, budget, max_rounds } = *target;
         let mut state = self.begin(start, lambda);
         let norm_bound = self.oracle.prove(
             &state.nu,
@@ -205,7 +211,7 @@ impl Global {
         let mut missed: Vec<Candidate> = vec![];
         let mut idle = 0;
         let status = loop {
-            if rounds >= ROUNDS {
+            if rounds >= ROUNDS.min(max_rounds) {
                 break Status::IterationLimit;
             }
             rounds += 1;
@@ -350,14 +356,8 @@ impl Global {
                 (0..slid.len()).filter(|&j| slid.size(j, &gauge) > 1e-7 * largest).collect();
             self.place(state, slid.select(&keep), lambda);
         }
-        let newton = Newton {
-            x,
-            rows: self.oracle.by_rows(),
-            classes: &self.classes,
-            loss,
-            lambda,
-            gauge,
-        };
+        let newton =
+            Newton { x, rows: self.oracle.by_rows(), classes: &self.classes, loss, lambda, gauge };
         let done = newton.run(&state.neurons, STEPS, &mut go_on);
         let value = self.objective(&done.neurons, lambda);
         if value <= state.upper {
@@ -384,8 +384,7 @@ impl Global {
         for c in found {
             let near = |d: &&Candidate| {
                 let cosine = dot(&d.direction, &c.direction);
-                d.negative == c.negative
-                    && cosine > 0.98 * norm(&d.direction) * norm(&c.direction)
+                d.negative == c.negative && cosine > 0.98 * norm(&d.direction) * norm(&c.direction)
             };
             if chosen.len() < ENTERING && !chosen.iter().any(near) {
                 chosen.push(c);
@@ -397,10 +396,14 @@ impl Global {
             .into_iter()
             .map(|c| {
                 times(x, &c.direction, &mut t);
-                let curvature = t.iter().zip(&hessian).map(|(t, h)| h * t.max(0.0).powi(2)).sum::<f64>();
+                let curvature =
+                    t.iter().zip(&hessian).map(|(t, h)| h * t.max(0.0).powi(2)).sum::<f64>();
                 // its own best size, shared with the others
                 let size = (c.value - lambda) / (count * curvature.max(1e-300));
-                (c.direction.iter().map(|u| u * size / gauge.value(&c.direction)).collect(), c.negative)
+                (
+                    c.direction.iter().map(|u| u * size / gauge.value(&c.direction)).collect(),
+                    c.negative,
+                )
             })
             .collect();
         let all = state.neurons.with(&entering);

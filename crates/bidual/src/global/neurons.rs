@@ -2,6 +2,8 @@
 
 use crate::cone::Gauge;
 use crate::linalg::{Mat, column, norm, times};
+use crate::network::{Bias, Network};
+use crate::solver::SparseColumns;
 
 /// f = Σ ±(Xv_j)_+, v_j = |a_j|w_j for balanced neurons.
 #[derive(Debug, Clone)]
@@ -16,6 +18,31 @@ impl Neurons {
     /// No neurons of `p` weights.
     pub fn none(p: usize) -> Self {
         Self { values: Mat::zeros(p, 0), negative: vec![] }
+    }
+
+    /// The neurons of a balanced ReLU network on scaled features.
+    pub fn of(network: &Network, bias: Bias) -> Self {
+        let (d, m) = (network.inputs(), network.neurons());
+        let p = d + usize::from(bias != Bias::None);
+        let at = |i: usize, j: usize| {
+            let w = if i < d { network.weights[(i, j)] } else { network.biases[j] };
+            network.outputs[j].abs() * w
+        };
+        let negative = network.outputs.iter().map(|a| *a < 0.0).collect();
+        Self { values: Mat::from_fn(p, m, at), negative }
+    }
+
+    /// From columns 2k (positive) and 2k+1 (negative output weight).
+    pub(crate) fn from_columns(z: &SparseColumns) -> Self {
+        let negative = z.columns.iter().map(|c| c % 2 == 1).collect();
+        Self { values: z.values.clone(), negative }
+    }
+
+    /// Inverse of [`Neurons::from_columns`].
+    pub(crate) fn to_columns(&self) -> SparseColumns {
+        let name = |(k, negative): (usize, &bool)| 2 * k + usize::from(*negative);
+        let columns = self.negative.iter().enumerate().map(name).collect();
+        SparseColumns { columns, values: self.values.clone() }
     }
 
     /// Number of neurons m.

@@ -12,7 +12,8 @@ use super::gram::Gram;
 use super::neurons::Neurons;
 use crate::cone::Gauge;
 use crate::linalg::{
-    Mat, axpy, cholesky_in_place, cholesky_solve, column, column_mut, dot, gemm, norm, transpose_times,
+    Mat, axpy, cholesky_in_place, cholesky_solve, column, column_mut, dot, gemm, norm,
+    transpose_times,
 };
 use crate::loss::Loss;
 use std::ops::ControlFlow;
@@ -334,7 +335,11 @@ impl Newton<'_> {
             for (j, neuron) in neurons.iter().enumerate() {
                 let k = neuron.ties.len();
                 for c in 0..p - k {
-                    axpy(-step[offsets[j] + c], column(&neuron.basis, k + c), column_mut(&mut d, j));
+                    axpy(
+                        -step[offsets[j] + c],
+                        column(&neuron.basis, k + c),
+                        column_mut(&mut d, j),
+                    );
                 }
             }
             let decrement = dot(&gradient, &step);
@@ -360,7 +365,9 @@ impl Newton<'_> {
             let t = best.0;
             if std::env::var("BIDUAL_TRACE").is_ok() {
                 let ties: usize = neurons.iter().map(|n| n.ties.len()).sum();
-                eprintln!("      it {iterations} m {m} value {value:.12} decr {decrement:.2e} t {t:.2e} kink {kink:?} ties {ties} damp {damping:.0e}");
+                eprintln!(
+                    "      it {iterations} m {m} value {value:.12} decr {decrement:.2e} t {t:.2e} kink {kink:?} ties {ties} damp {damping:.0e}"
+                );
             }
             for (j, neuron) in neurons.iter_mut().enumerate() {
                 axpy(t, column(&d, j), &mut neuron.v);
@@ -392,7 +399,9 @@ impl Newton<'_> {
         }
         let pack = |mask: &[f64]| {
             let mut bits = vec![0u64; n.div_ceil(64)];
-            mask.iter().enumerate().for_each(|(i, m)| bits[i / 64] |= u64::from(*m > 0.0) << (i % 64));
+            mask.iter()
+                .enumerate()
+                .for_each(|(i, m)| bits[i / 64] |= u64::from(*m > 0.0) << (i % 64));
             bits
         };
         Finished {

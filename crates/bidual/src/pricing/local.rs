@@ -33,10 +33,8 @@ impl Oracle {
     ) -> Vec<Candidate> {
         let mut begin: Vec<(Vec<f64>, bool)> = starts.to_vec();
         begin.extend(self.random_starts(nu, random, seed));
-        let ends: Vec<(Vec<f64>, bool, f64)> = begin
-            .par_chunks(BATCH)
-            .flat_map_iter(|chunk| self.ascend(nu, chunk))
-            .collect();
+        let ends: Vec<(Vec<f64>, bool, f64)> =
+            begin.par_chunks(BATCH).flat_map_iter(|chunk| self.ascend(nu, chunk)).collect();
         let mut order: Vec<usize> = (0..ends.len()).collect();
         order.sort_by(|&a, &b| ends[b].2.total_cmp(&ends[a].2).then(a.cmp(&b)));
         // known neurons are always polished: column generation moves them by a few cells
@@ -53,7 +51,10 @@ impl Oracle {
             .collect();
         found.retain(|c| c.value > level);
         found.sort_by(|a, b| {
-            b.value.total_cmp(&a.value).then_with(|| a.bits.cmp(&b.bits)).then(a.negative.cmp(&b.negative))
+            b.value
+                .total_cmp(&a.value)
+                .then_with(|| a.bits.cmp(&b.bits))
+                .then(a.negative.cmp(&b.negative))
         });
         let mut distinct: Vec<Candidate> = vec![];
         for c in found {
@@ -172,7 +173,8 @@ impl Oracle {
                 to[j] = u[j] + step * g[j] / size;
             }
             // the bias moves on the scale of the rows
-            to[q] = (u[q] + step * radius * (0.1 * g[q] / size).clamp(-0.5, 0.5)).clamp(-radius, radius);
+            to[q] = (u[q] + step * radius * (0.1 * g[q] / size).clamp(-0.5, 0.5))
+                .clamp(-radius, radius);
         } else if step > 1.0 {
             to.copy_from_slice(g);
         } else {
@@ -185,7 +187,13 @@ impl Oracle {
 
     /// The maximum over the closed cell of u, then over neighbouring cells as
     /// long as one across the tight facets is dearer.
-    pub(super) fn polish(&self, nu: &[f64], u: &[f64], negative: bool, ws: &mut Workspace) -> Candidate {
+    pub(super) fn polish(
+        &self,
+        nu: &[f64],
+        u: &[f64],
+        negative: bool,
+        ws: &mut Workspace,
+    ) -> Candidate {
         let (n, p) = (self.x.nrows(), self.x.ncols());
         let sign = if negative { -1.0 } else { 1.0 };
         let mut t = vec![0.0; n];
@@ -194,7 +202,8 @@ impl Oracle {
         for (i, t) in t.iter().enumerate() {
             bits[i / 64] |= u64::from(*t >= 0.0) << (i % 64);
         }
-        let mut best = Candidate { direction: u.to_vec(), negative, value: 0.0, bits: bits.clone() };
+        let mut best =
+            Candidate { direction: u.to_vec(), negative, value: 0.0, bits: bits.clone() };
         let (mut masked, mut c) = (vec![0.0; n], vec![0.0; p]);
         let mut start: Vec<u32> = vec![];
         let mut single = false;

@@ -160,7 +160,14 @@ impl Oracle {
         let trivial = self.norm_bound(nu, projected.size);
         let Some(rows) = &projected.rows else {
             let (method, candidates) = (Method::NormBound, vec![]);
-            return Proof { upper: trivial, lower: 0.0, candidates, method, cones: 0, stopped: true };
+            return Proof {
+                upper: trivial,
+                lower: 0.0,
+                candidates,
+                method,
+                cones: 0,
+                stopped: true,
+            };
         };
         let free = self.gauge.bias_radius();
         let reach = free.map(|r| r + norm(&projected.means));

@@ -7,8 +7,8 @@ mod interior_point;
 mod staged;
 
 pub use column_generation::ColumnGeneration;
-pub(crate) use gram::weighted_gram;
 pub use fista::Fista;
+pub(crate) use gram::weighted_gram;
 pub use interior_point::InteriorPoint;
 pub use staged::Staged;
 

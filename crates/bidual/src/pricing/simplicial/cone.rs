@@ -273,7 +273,8 @@ impl<const P: usize> Cone<P> {
             vertex,
             // two roundings of each term (of a projection: per unit of row norm)
             error: mix(&self.error) * (1.0 + 4.0 * UNIT)
-                + 3.0 * UNIT
+                + 3.0
+                    * UNIT
                     * (left * length(&self.vertex[first]) + right * length(&self.vertex[second])),
             chord: plus_fixed + kernel::edge_value(context.arch, plus, edge),
             plus_fixed,

@@ -374,8 +374,7 @@ impl<const P: usize> Dive<'_, P> {
             let relaxed = dot(&cone.chord, &t) - cut;
             if relaxed > self.lower {
                 self.work += (plus.len() * P) as u64;
-                let value =
-                    dot(&cone.plus_fixed, &t) + kernel::positive_sum(arch, plus, &t) - cut;
+                let value = dot(&cone.plus_fixed, &t) + kernel::positive_sum(arch, plus, &t) - cut;
                 self.offer(cone, &t, value);
                 if cone.bound <= self.threshold || cone.bound - value <= ROUNDING * margin {
                     return true;

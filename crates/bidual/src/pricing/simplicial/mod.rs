@@ -64,13 +64,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            target: 0.0,
-            tolerance: 1e-6,
-            max_cones: usize::MAX,
-            memory: 512 << 20,
-            wanted: 16,
-        }
+        Self { target: 0.0, tolerance: 1e-6, max_cones: usize::MAX, memory: 512 << 20, wanted: 16 }
     }
 }
 

@@ -330,4 +330,3 @@ fn metric<const P: usize>(f: &Function<'_>, scale: f64, reach: Option<f64>) -> [
     }
     h
 }
-

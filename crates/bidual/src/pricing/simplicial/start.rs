@@ -1,6 +1,5 @@
 //! Start cones that cover the ball.
 
-
 /// Vertices of the start cones. Without a free coordinate: the `2^p` orthants. With one: for every
 /// orthant of the other coordinates the prism `{u = Σt_k v_k, |b| ≤ reach·Σt_k}`, cut into `p − 1`
 /// simplicial cones by the staircase triangulation.
@@ -38,4 +37,3 @@ pub(super) fn gauge<const P: usize>(free: bool) -> [f64; P] {
     }
     g
 }
-
