@@ -45,6 +45,11 @@ pub enum Verb {
     /// Solve a problem given as JSON (the schema of tests/golden/README.md)
     #[command(after_help = "Example:\n  bidual solve tests/golden/two_layer/relu01_sq.json --json")]
     Solve(SolveArgs),
+    /// Say in words, numbers and a picture what a fitted network does
+    #[command(
+        after_help = "Example:\n  bidual explain concrete.safetensors concrete.csv --html concrete.html"
+    )]
+    Explain(ExplainArgs),
     /// Write a fitted network in another format
     #[command(after_help = "Example:\n  bidual export concrete.safetensors -o concrete.onnx")]
     Export(ExportArgs),
@@ -200,6 +205,22 @@ pub struct SolveArgs {
     /// Print the result as one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Args)]
+pub struct ExplainArgs {
+    /// Fitted model (.safetensors, or .json as `export` writes it)
+    pub model: PathBuf,
+    /// Table with the columns of the fit, to say on how many samples each neuron is active and
+    /// how much it contributes; the target is drawn if it is there
+    pub data: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Write a page with the same content here (.html), with a picture of the function if the
+    /// network has one or two numeric features
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }
 
 #[derive(Args)]

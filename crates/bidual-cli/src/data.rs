@@ -53,7 +53,7 @@ pub fn load_training(args: &TrainArgs) -> Result<Training> {
         [Some(target), args.weights.as_deref()].into_iter().flatten().collect();
     let encoding = Encoding::learn(&table, &exclude, args.one_hot)?;
     let x = matrix(&encoding.apply(&table)?);
-    let weights = weights(&table, args.weights.as_deref())?;
+    let weights = sample_weights(&table, args.weights.as_deref())?;
     let dataset = Dataset::new(x, y, weights).with_context(|| args.data.display().to_string())?;
     Ok(Training { dataset, encoding, loss, loss_reason, classes })
 }
@@ -98,13 +98,13 @@ pub fn load_labelled(
         Some(classes) => binary_signs(&table, target, classes)?,
         None => number_column(&table, target)?,
     };
-    let weights = weights(&table, weight_column)?;
+    let weights = sample_weights(&table, weight_column)?;
     let x = matrix(&encoding.apply(&table)?);
     Dataset::new(x, y, weights).with_context(|| path.display().to_string())
 }
 
 /// The sample weights, each checked where its place in the file is known.
-fn weights(table: &Table, column: Option<&str>) -> Result<Option<Vec<f64>>> {
+pub fn sample_weights(table: &Table, column: Option<&str>) -> Result<Option<Vec<f64>>> {
     let Some(name) = column else { return Ok(None) };
     let values = number_column(table, name)?;
     if let Some(row) = values.iter().position(|w| *w < 0.0) {

@@ -14,6 +14,7 @@
 pub mod atomic;
 pub mod encoding;
 pub mod error;
+pub mod explain;
 pub mod foreign;
 pub mod model;
 pub mod onnx;
