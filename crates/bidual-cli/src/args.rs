@@ -1,10 +1,11 @@
 //! The command line. Values are checked here as far as they can be without data.
 
 use crate::values::{
-    ActivationArg, BiasArg, LossArg, PatternsArg, duration, lambda, loss, patterns, share,
-    share_or_zero,
+    ActivationArg, BiasArg, LayoutArg, LossArg, PatternsArg, duration, lambda, loss, patterns,
+    share, share_or_zero,
 };
 use bidual::Lambda;
+use bidual_io::foreign::ArrayNames;
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -32,9 +33,10 @@ pub enum Verb {
         after_help = "Example:\n  bidual predict concrete.safetensors new.csv -o predictions.csv"
     )]
     Predict(PredictArgs),
-    /// Recompute objective and certificate of a fitted network on a table
+    /// Recompute objective and certificate of a fitted network on a table, or audit a network that
+    /// another program trained
     #[command(
-        after_help = "Example:\n  bidual certify concrete.safetensors concrete.csv\n\nExit code 0 if the relative gap is at most the tolerance of the fit, 1 if it is larger."
+        after_help = "Example:\n  bidual certify concrete.safetensors concrete.csv\n  bidual certify torch.onnx concrete.csv --target strength --lambda abs:1e-3\n\nExit code 0 if the relative gap is at most the tolerance of the fit, 1 if it is larger."
     )]
     Certify(CertifyArgs),
     /// Fit along a decreasing sequence of λ, with a certificate for each
@@ -177,9 +179,11 @@ pub struct PredictArgs {
 
 #[derive(Args)]
 pub struct CertifyArgs {
-    /// Fitted model (.safetensors)
+    /// Fitted model (.safetensors), or a two-layer ReLU network of another program: .onnx, or
+    /// .safetensors or .npz with named weights
     pub model: PathBuf,
-    /// Table with the columns of the fit and the target
+    /// Table with the columns of the fit and the target; for a network of another program the
+    /// other columns are its inputs, in their order
     pub data: PathBuf,
     /// Target column [default: the name it had in the fit]
     #[arg(long, value_name = "COL")]
@@ -187,9 +191,58 @@ pub struct CertifyArgs {
     /// Column of sample weights [default: that of the fit, if it had one]
     #[arg(long, value_name = "COL")]
     pub weights: Option<String>,
+    #[command(flatten)]
+    pub audit: AuditArgs,
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// For networks that bidual did not train.
+#[derive(Args)]
+#[command(next_help_heading = "Networks of other programs")]
+pub struct AuditArgs {
+    /// Loss: auto, squared, huber, huber:DELTA, logistic or squared-hinge [default: auto, logistic
+    /// for a target with two distinct values and squared otherwise]
+    #[arg(long, value_name = "LOSS", value_parser = loss)]
+    pub loss: Option<LossArg>,
+    /// Weight decay that the network was trained with: abs:VALUE, or a fraction of the λ at which
+    /// the network is constant [default: the λ at which the network is closest to stationary]
+    #[arg(long, value_name = "FRACTION|abs:VALUE", value_parser = lambda, allow_negative_numbers = true)]
+    pub lambda: Option<Lambda>,
+    /// Hidden bias, and whether weight decay acts on it [default: penalised, or none if all hidden
+    /// biases are zero]
+    #[arg(long, value_enum)]
+    pub bias: Option<BiasArg>,
+    /// Measure weight decay on the features as they are [default: as the network scales them, or
+    /// standardised]
+    #[arg(long)]
+    pub no_standardize: bool,
+    /// Which arrays of a .safetensors or .npz file are the weights [default: by shape and name]
+    #[arg(long, value_name = "W1=..,b1=..,W2=..,b2=..")]
+    pub names: Option<ArrayNames>,
+    /// How the matrices of such a file lie [default: by shape]
+    #[arg(long, value_enum)]
+    pub layout: Option<LayoutArg>,
+    /// Write a better network here (.safetensors), if there is one
+    #[arg(long, value_name = "MODEL")]
+    pub improve: Option<PathBuf>,
+}
+
+impl AuditArgs {
+    /// The first option given, by name.
+    pub fn first_given(&self) -> Option<&'static str> {
+        let given = [
+            (self.loss.is_some(), "--loss"),
+            (self.lambda.is_some(), "--lambda"),
+            (self.bias.is_some(), "--bias"),
+            (self.no_standardize, "--no-standardize"),
+            (self.names.is_some(), "--names"),
+            (self.layout.is_some(), "--layout"),
+            (self.improve.is_some(), "--improve"),
+        ];
+        given.into_iter().find(|(given, _)| *given).map(|(_, name)| name)
+    }
 }
 
 #[derive(Args)]

@@ -1,6 +1,7 @@
 //! The command `bidual`: one verb a file, thin around the crates `bidual` and `bidual-io`.
 
 mod args;
+mod audit;
 mod certify;
 mod data;
 mod explain;

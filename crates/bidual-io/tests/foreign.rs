@@ -87,6 +87,17 @@ fn reports_say_what_was_found() {
         ["scaling of the inputs", "hidden layer of 5 units", "ReLU", "output layer", "sigmoid"];
     assert_eq!(found.parts, parts);
     assert!(found.producer.unwrap().starts_with("pytorch 2."));
+    // the weights as they were trained
+    let scaled = read("sklearn_double.onnx");
+    let scaling = scaled.found.scaling.unwrap();
+    assert_eq!(scaling.mean.len(), 3);
+    let trained = scaled.network.clone().unfold(&scaling);
+    assert!(trained.weights != scaled.network.weights);
+    let (again, folded) = (trained.fold(&scaling), scaled.network);
+    for (a, b) in again.biases.iter().zip(&folded.biases) {
+        assert!((a - b).abs() < 1e-12);
+    }
+    assert_eq!(read("torch_sequential.onnx").found.scaling, None);
     let found = read("sklearn.npz").found;
     assert_eq!(found.parts[0], "hidden weights \"coefs_0\" (a row an input)");
     assert_eq!((found.format, found.producer), ("NPZ", None));
@@ -202,5 +213,39 @@ mod arrays {
         bad[0].1.values[4] = f64::NAN;
         let message = read_named(bad, "f", &ReadOptions::default()).unwrap_err().to_string();
         assert!(message.contains("the hidden weights hold NaN"), "{message}");
+    }
+}
+
+/// Networks that `benchmarks/foreign_networks.py train` wrote, if BIDUAL_FOREIGN
+/// names their folder; run in the folder that the paths of its tables are for.
+#[test]
+fn trained_networks_predict_the_same() {
+    use bidual_io::table::{Column, read_table};
+    let Some(folder) = std::env::var_os("BIDUAL_FOREIGN").map(PathBuf::from) else {
+        println!("skipped: BIDUAL_FOREIGN names no folder of networks");
+        return;
+    };
+    let column = |column: &Column| match column {
+        Column::Number(values) => values.clone(),
+        Column::Text(_) => panic!("text"),
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let manifest = std::fs::read_to_string(folder.join("manifest.json")).unwrap();
+    let manifest: Vec<Value> = serde_json::from_str(&manifest).unwrap();
+    for entry in &manifest {
+        let text = |key: &str| entry[key].as_str().unwrap();
+        let table = read_table(&root.join(text("data"))).unwrap();
+        let named = table.names.iter().zip(&table.columns).filter(|(n, _)| *n != text("target"));
+        let columns: Vec<Vec<f64>> = named.map(|(_, c)| column(c)).collect();
+        let x = Mat::from_fn(table.rows, columns.len(), |i, j| columns[j][i]);
+        let read = read_network(&folder.join(text("file")), &ReadOptions::default()).unwrap();
+        let theirs = column(&read_table(&folder.join(text("predictions"))).unwrap().columns[0]);
+        let largest = theirs.iter().fold(1.0, |a: f64, v| a.max(v.abs()));
+        let own = read.network.predict(&x);
+        let worst = own.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        // a logit from a probability in single precision is rounder than that
+        let tolerance = if read.found.logit { 2e-3 } else { 1e-5 };
+        assert!(worst <= tolerance * largest, "{}: {worst:e}", text("file"));
+        println!("{}: {worst:.1e} of {largest:.1}", text("file"));
     }
 }

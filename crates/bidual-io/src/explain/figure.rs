@@ -16,6 +16,8 @@ const MOST_POINTS: usize = 1500;
 const GRID: [usize; 2] = [96, 64];
 /// Steps of shading.
 const LEVELS: f64 = 12.0;
+/// Score from which shades do not get stronger: the class is beyond doubt.
+const MOST_SCORE: f64 = 4.0;
 /// Breakpoints that get a number.
 const MOST_LABELS: usize = 24;
 
@@ -378,7 +380,7 @@ struct Shading {
 
 impl Shading {
     fn new(low: f64, high: f64, about_zero: bool) -> Self {
-        let largest = low.abs().max(high.abs()).max(f64::MIN_POSITIVE);
+        let largest = low.abs().max(high.abs()).clamp(f64::MIN_POSITIVE, MOST_SCORE);
         match about_zero {
             true => Self { low: -largest, high: largest, about_zero },
             false => Self { low, high: if high > low { high } else { low + 1.0 }, about_zero },
@@ -401,7 +403,7 @@ impl Shading {
         };
         let _ = write!(
             svg,
-            r#"<rect class="{class}" fill-opacity="{opacity:.2}" x="{x:.2}" y="{y:.2}" width="{width:.2}" height="{height:.2}"/>"#
+            r#"<rect class="shade {class}" fill-opacity="{opacity:.2}" x="{x:.2}" y="{y:.2}" width="{width:.2}" height="{height:.2}"/>"#
         );
     }
 

@@ -23,7 +23,7 @@ svg .name{fill:var(--text)}svg .mark{font-size:10px}\
 .point{fill:var(--point);fill-opacity:.35}.point.second{fill:var(--one);fill-opacity:1;stroke:var(--back);stroke-width:.6}\
 .point.first{fill:var(--two);fill-opacity:1;stroke:var(--back);stroke-width:.6}\
 .tick-second{stroke:var(--one)}.tick-first{stroke:var(--two)}\
-.high{fill:var(--one)}.low{fill:var(--two)}\
+.shade{shape-rendering:crispEdges}.high{fill:var(--one)}.low{fill:var(--two)}\
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}\
 th,td{padding:.3rem .6rem;text-align:right;border-bottom:1px solid var(--rule);vertical-align:top}\
 th{color:var(--muted);font-weight:500}th:last-child,td:last-child{text-align:left}\
@@ -122,6 +122,10 @@ impl Explanation<'_> {
                 "Shaded by the network's output; it bends along the dashed lines, one for each neuron."
             }
         };
+        let clipped = match self.axes().len() {
+            2 if self.subject.classes.is_some() => " Scores beyond 4 have the shade of 4.",
+            _ => "",
+        };
         let samples = match (self.samples, self.subject.classes) {
             (None, _) => String::new(),
             (Some(s), classes) => {
@@ -140,7 +144,7 @@ impl Explanation<'_> {
                 }
             }
         };
-        format!("{lines}{samples}")
+        format!("{lines}{clipped}{samples}")
     }
 }
 

@@ -47,6 +47,8 @@ pub struct Layer {
     pub columns: usize,
     pub weights: Vec<f64>,
     pub biases: Vec<f64>,
+    /// What was folded into it from before.
+    pub inputs: Diagonal,
 }
 
 impl Layer {
@@ -72,7 +74,7 @@ impl Layer {
                 biases.iter_mut().zip(row).for_each(|(b, w)| *b += shift * w);
             }
         }
-        Some(Self { rows, columns, weights: folded, biases })
+        Some(Self { rows, columns, weights: folded, biases, inputs: diagonal.clone() })
     }
 
     /// x ↦ scale·x + shift on the outputs.

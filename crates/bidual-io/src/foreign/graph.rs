@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::rc::Rc;
 
+use bidual::Scaling;
 use prost::Message;
 
 use super::algebra::{Diagonal, Layer, Side, Value};
@@ -50,11 +51,25 @@ pub fn read(bytes: &[u8], file: &str, folder: Option<&Path>) -> Result<ForeignNe
     let name = |text: &Option<String>| text.as_deref().map(one_line).unwrap_or_default();
     let producer = format!("{} {}", name(&model.producer_name), name(&model.producer_version));
     let producer = Some(producer.trim().to_owned()).filter(|p| !p.is_empty());
+    let scaling = scaling(&hidden.inputs, hidden.rows);
     let (single_precision, parts) = (run.single, run.parts);
     Ok(ForeignNetwork {
         network,
-        found: Found { format: "ONNX", producer, single_precision, logit, parts },
+        found: Found { format: "ONNX", producer, single_precision, logit, parts, scaling },
     })
+}
+
+/// x ↦ scale·x + shift as (x − mean)·inverse_scale; none for the identity, and
+/// where a scale is not positive.
+fn scaling(diagonal: &Diagonal, width: usize) -> Option<Scaling> {
+    let entry = |values: &[f64], j: usize| match values {
+        [one] => *one,
+        _ => values.get(j).copied().unwrap_or(0.0),
+    };
+    let inverse_scale: Vec<f64> = (0..width).map(|j| entry(&diagonal.scale, j)).collect();
+    let mean = (0..width).map(|j| -entry(&diagonal.shift, j) / inverse_scale[j]).collect();
+    let usable = inverse_scale.iter().all(|s| *s > 0.0 && s.is_finite());
+    (usable && !diagonal.is_identity()).then_some(Scaling { mean, inverse_scale })
 }
 
 /// A row a unit.

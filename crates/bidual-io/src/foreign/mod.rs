@@ -9,7 +9,7 @@
 use std::path::Path;
 use std::str::FromStr;
 
-use bidual::{Mat, Network};
+use bidual::{Mat, Network, Scaling};
 
 use crate::error::Error;
 use crate::model::{Tensor, Tensors};
@@ -89,7 +89,7 @@ pub struct ForeignNetwork {
 }
 
 /// What a file held, for the reader of a report to check.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Found {
     /// `ONNX`, `safetensors` or `NPZ`.
     pub format: &'static str,
@@ -101,6 +101,9 @@ pub struct Found {
     /// Whether the file goes on to a probability or a class, of which the
     /// output of `network` is the logit: f(x) ≥ 0 is the second class.
     pub logit: bool,
+    /// What the file does to the inputs before its hidden layer, if anything:
+    /// `network.unfold(&scaling)` has the hidden weights as they were trained.
+    pub scaling: Option<Scaling>,
     /// Where the parts came from, in words, in the order of the computation.
     pub parts: Vec<String>,
 }
