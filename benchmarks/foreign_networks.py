@@ -311,8 +311,8 @@ def train_torch(x, y, classes, m, optimiser, rate, weight_decay, epochs, batch, 
 def train_sklearn(x, y, classes, m, optimiser, rate, alpha, epochs, seed):
     kind = MLPClassifier if classes else MLPRegressor
     mlp = kind(
-        (m,), solver=optimiser, learning_rate_init=rate, alpha=alpha, max_iter=epochs,
-        random_state=seed, tol=0.0, n_iter_no_change=epochs,
+        hidden_layer_sizes=(m,), solver=optimiser, learning_rate_init=rate, alpha=alpha,
+        max_iter=epochs, random_state=seed, tol=0.0, n_iter_no_change=epochs,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -359,7 +359,9 @@ def train(out, tables, epochs):
                     model = train_sklearn(
                         x, y, classes, m, optimiser, rate, weight_decay * rows, epochs, index
                     )
-                except ValueError:  # weights that are not finite
+                except ValueError as error:
+                    if "non-finite" not in str(error):
+                        raise
                     print(f"{name}: diverged")
                     continue
                 first = x[:1].astype(np.float32)

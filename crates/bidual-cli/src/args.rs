@@ -191,11 +191,11 @@ pub struct CertifyArgs {
     /// Column of sample weights [default: that of the fit, if it had one]
     #[arg(long, value_name = "COL")]
     pub weights: Option<String>,
-    #[command(flatten)]
-    pub audit: AuditArgs,
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub audit: AuditArgs,
 }
 
 /// For networks that bidual did not train.

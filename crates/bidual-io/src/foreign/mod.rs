@@ -18,6 +18,8 @@ use crate::table::{npz, read_file};
 mod algebra;
 mod constant;
 mod graph;
+#[cfg(test)]
+mod handmade;
 mod operators;
 mod tensors;
 

@@ -18,7 +18,11 @@ impl Run<'_> {
         }
         match (operator, first) {
             (_, None) => Err("has no input".to_owned()),
-            ("Identity" | "Dropout", Some(value)) => Ok(value.clone()),
+            ("Identity", Some(value)) => Ok(value.clone()),
+            // a third input says whether to train
+            ("Dropout", Some(value)) if node.inputs.get(2).is_none_or(String::is_empty) => {
+                Ok(value.clone())
+            }
             ("Cast", Some(value)) => cast(node, value),
             ("Gemm", Some(value)) => self.gemm(node, value),
             ("MatMul", Some(value)) => match self.constant(node, 1).and_then(Constant::matrix) {
