@@ -73,7 +73,10 @@ fn check(args: &CertifyArgs) -> Result<()> {
 fn request(args: &CertifyArgs) -> Result<Request> {
     let options = &args.audit;
     let target = args.target.as_deref().with_context(|| {
-        format!("{}: the file does not name a target; add --target COL", args.model.display())
+        format!(
+            "{}: not a model of bidual; to audit a network of another program, add --target COL",
+            args.model.display()
+        )
     })?;
     ensure!(
         args.weights.as_deref() != Some(target),

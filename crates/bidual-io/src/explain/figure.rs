@@ -174,7 +174,7 @@ impl Explanation<'_> {
                 FRAME[2], FRAME[3]
             );
             if breaks.len() <= MOST_LABELS {
-                let row = FRAME[2] + 11.0 + 11.0 * (k % 3) as f64;
+                let row = FRAME[2] + 20.0 + 11.0 * (k % 3) as f64;
                 let _ = write!(
                     svg,
                     r#"<text class="mark" x="{:.2}" y="{row:.2}">{number}</text>"#,
@@ -263,6 +263,15 @@ impl Explanation<'_> {
         if let Some(samples) = self.samples {
             for i in self.drawn() {
                 let (cx, cy) = (x.at(samples.x[(i, first)]), y.at(samples.x[(i, second)]));
+                if let (None, Some(y)) = (self.subject.classes, samples.y) {
+                    // the shade of the target, on the page's colour, to compare with that around it
+                    let (class, opacity) = shading.shade(shading.step(y[i]));
+                    let _ = write!(
+                        svg,
+                        r#"<g><circle class="paper" cx="{cx:.2}" cy="{cy:.2}" r="3.6"/><circle class="{class} ring" fill-opacity="{opacity:.2}" cx="{cx:.2}" cy="{cy:.2}" r="3.6"/></g>"#
+                    );
+                    continue;
+                }
                 let class = match (self.subject.classes, samples.y) {
                     (Some(_), Some(y)) if y[i] > 0.0 => "point second",
                     (Some(_), Some(_)) => "point first",
@@ -393,14 +402,19 @@ impl Shading {
         place.floor().clamp(0.0, LEVELS - 1.0) as i32
     }
 
-    fn rect(&self, svg: &mut String, step: i32, [x, y, width, height]: [f64; 4]) {
-        let (class, opacity) = if self.about_zero {
+    /// The colour and the opacity of a step.
+    fn shade(&self, step: i32) -> (&'static str, f64) {
+        if self.about_zero {
             let half = LEVELS / 2.0;
             let distance = f64::from(step) + 0.5 - half;
             (if distance < 0.0 { "low" } else { "high" }, 0.7 * distance.abs() / half)
         } else {
             ("high", 0.04 + 0.7 * f64::from(step) / (LEVELS - 1.0))
-        };
+        }
+    }
+
+    fn rect(&self, svg: &mut String, step: i32, [x, y, width, height]: [f64; 4]) {
+        let (class, opacity) = self.shade(step);
         let _ = write!(
             svg,
             r#"<rect class="shade {class}" fill-opacity="{opacity:.2}" x="{x:.2}" y="{y:.2}" width="{width:.2}" height="{height:.2}"/>"#

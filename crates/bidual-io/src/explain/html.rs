@@ -22,6 +22,7 @@ svg .name{fill:var(--text)}svg .mark{font-size:10px}\
 .curve{fill:none;stroke:var(--one);stroke-width:2.2;stroke-linejoin:round}\
 .point{fill:var(--point);fill-opacity:.35}.point.second{fill:var(--one);fill-opacity:1;stroke:var(--back);stroke-width:.6}\
 .point.first{fill:var(--two);fill-opacity:1;stroke:var(--back);stroke-width:.6}\
+.paper{fill:var(--back)}.ring{stroke:var(--point);stroke-width:.6}\
 .tick-second{stroke:var(--one)}.tick-first{stroke:var(--two)}\
 .shade{shape-rendering:crispEdges}.high{fill:var(--one)}.low{fill:var(--two)}\
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}\
@@ -139,6 +140,11 @@ impl Explanation<'_> {
                 match classes.filter(|_| s.y.is_some()) {
                     Some([negative, positive]) => {
                         format!(" Samples in blue are {positive}, in orange {negative}.{some}")
+                    }
+                    None if s.y.is_some() && self.axes().len() == 2 => {
+                        format!(
+                            " The dots are the samples, with the shades of their targets.{some}"
+                        )
                     }
                     None => format!(" The dots are the samples.{some}"),
                 }
