@@ -1,10 +1,11 @@
 //! The command line. Values are checked here as far as they can be without data.
 
 use crate::values::{
-    ActivationArg, BiasArg, LossArg, PatternsArg, duration, lambda, loss, patterns, share,
-    share_or_zero,
+    ActivationArg, BiasArg, LayoutArg, LossArg, PatternsArg, duration, lambda, loss, patterns,
+    share, share_or_zero,
 };
 use bidual::Lambda;
+use bidual_io::foreign::ArrayNames;
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -32,9 +33,10 @@ pub enum Verb {
         after_help = "Example:\n  bidual predict concrete.safetensors new.csv -o predictions.csv"
     )]
     Predict(PredictArgs),
-    /// Recompute objective and certificate of a fitted network on a table
+    /// Recompute objective and certificate of a fitted network on a table, or audit a network that
+    /// another program trained
     #[command(
-        after_help = "Example:\n  bidual certify concrete.safetensors concrete.csv\n\nExit code 0 if the relative gap is at most the tolerance of the fit, 1 if it is larger."
+        after_help = "Example:\n  bidual certify concrete.safetensors concrete.csv\n  bidual certify torch.onnx concrete.csv --target strength --lambda abs:1e-3\n\nExit code 0 if the relative gap is at most the tolerance of the fit, 1 if it is larger."
     )]
     Certify(CertifyArgs),
     /// Fit along a decreasing sequence of λ, with a certificate for each
@@ -45,6 +47,11 @@ pub enum Verb {
     /// Solve a problem given as JSON (the schema of tests/golden/README.md)
     #[command(after_help = "Example:\n  bidual solve tests/golden/two_layer/relu01_sq.json --json")]
     Solve(SolveArgs),
+    /// Say in words, numbers and a picture what a fitted network does
+    #[command(
+        after_help = "Example:\n  bidual explain concrete.safetensors concrete.csv --html concrete.html"
+    )]
+    Explain(ExplainArgs),
     /// Write a fitted network in another format
     #[command(after_help = "Example:\n  bidual export concrete.safetensors -o concrete.onnx")]
     Export(ExportArgs),
@@ -172,9 +179,11 @@ pub struct PredictArgs {
 
 #[derive(Args)]
 pub struct CertifyArgs {
-    /// Fitted model (.safetensors)
+    /// Fitted model (.safetensors), or a two-layer ReLU network of another program: .onnx, or
+    /// .safetensors or .npz with named weights
     pub model: PathBuf,
-    /// Table with the columns of the fit and the target
+    /// Table with the columns of the fit and the target; for a network of another program the
+    /// other columns are its inputs, in their order
     pub data: PathBuf,
     /// Target column [default: the name it had in the fit]
     #[arg(long, value_name = "COL")]
@@ -185,6 +194,55 @@ pub struct CertifyArgs {
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub audit: AuditArgs,
+}
+
+/// For networks that bidual did not train.
+#[derive(Args)]
+#[command(next_help_heading = "Networks of other programs")]
+pub struct AuditArgs {
+    /// Loss: auto, squared, huber, huber:DELTA, logistic or squared-hinge [default: auto, logistic
+    /// for a target with two distinct values and squared otherwise]
+    #[arg(long, value_name = "LOSS", value_parser = loss)]
+    pub loss: Option<LossArg>,
+    /// Weight decay that the network was trained with: abs:VALUE, or a fraction of the λ at which
+    /// the network is constant [default: the λ at which the network is closest to stationary]
+    #[arg(long, value_name = "FRACTION|abs:VALUE", value_parser = lambda, allow_negative_numbers = true)]
+    pub lambda: Option<Lambda>,
+    /// Hidden bias, and whether weight decay acts on it [default: penalised, or none if all hidden
+    /// biases are zero]
+    #[arg(long, value_enum)]
+    pub bias: Option<BiasArg>,
+    /// Measure weight decay on the features as they are [default: as the network scales them, or
+    /// standardised]
+    #[arg(long)]
+    pub no_standardize: bool,
+    /// Which arrays of a .safetensors or .npz file are the weights [default: by shape and name]
+    #[arg(long, value_name = "W1=..,b1=..,W2=..,b2=..")]
+    pub names: Option<ArrayNames>,
+    /// How the matrices of such a file lie [default: by shape]
+    #[arg(long, value_enum)]
+    pub layout: Option<LayoutArg>,
+    /// Write a better network here (.safetensors), if there is one
+    #[arg(long, value_name = "MODEL")]
+    pub improve: Option<PathBuf>,
+}
+
+impl AuditArgs {
+    /// The first option given, by name.
+    pub fn first_given(&self) -> Option<&'static str> {
+        let given = [
+            (self.loss.is_some(), "--loss"),
+            (self.lambda.is_some(), "--lambda"),
+            (self.bias.is_some(), "--bias"),
+            (self.no_standardize, "--no-standardize"),
+            (self.names.is_some(), "--names"),
+            (self.layout.is_some(), "--layout"),
+            (self.improve.is_some(), "--improve"),
+        ];
+        given.into_iter().find(|(given, _)| *given).map(|(_, name)| name)
+    }
 }
 
 #[derive(Args)]
@@ -200,6 +258,22 @@ pub struct SolveArgs {
     /// Print the result as one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Args)]
+pub struct ExplainArgs {
+    /// Fitted model (.safetensors, or .json as `export` writes it)
+    pub model: PathBuf,
+    /// Table with the columns of the fit, to say on how many samples each neuron is active and
+    /// how much it contributes; the target is drawn if it is there
+    pub data: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Write a page with the same content here (.html), with a picture of the function if the
+    /// network has one or two numeric features
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }
 
 #[derive(Args)]

@@ -5,7 +5,7 @@ use crate::args::CertifyArgs;
 use crate::data::load_labelled;
 use crate::model_file::Stored;
 use crate::report::{self, Score, gap_text, significant_above, significant_below};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use bidual::{Certificate, Scope};
 use serde_json::json;
 
@@ -13,6 +13,14 @@ use serde_json::json;
 const SAME: f64 = 1e-9;
 
 pub fn run(args: &CertifyArgs) -> Result<Outcome> {
+    if crate::audit::is_foreign(&args.model)? {
+        return crate::audit::run(args);
+    }
+    if let Some(option) = args.audit.first_given() {
+        bail!(
+            "{option} applies to networks of other programs: drop it, the model file says what it was fitted with"
+        );
+    }
     let stored = Stored::load(&args.model)?;
     let model = &stored.model;
     let data = load_labelled(

@@ -36,25 +36,35 @@ pub fn load_training(args: &TrainArgs) -> Result<Training> {
     if table.rows < 2 {
         bail!("{}: expected at least 2 rows, found {}; add rows", args.data.display(), table.rows);
     }
-    let (loss, loss_reason) = match args.loss {
+    encode(&table, target, args.weights.as_deref(), args.one_hot, args.loss)
+}
+
+/// The samples of a table: every column but target and weights is an input.
+pub fn encode(
+    table: &Table,
+    target: &str,
+    weights: Option<&str>,
+    one_hot: bool,
+    loss: LossArg,
+) -> Result<Training> {
+    let (loss, loss_reason) = match loss {
         LossArg::Is(loss) => (loss, None),
-        LossArg::Auto if looks_like_classes(&table, target)? => {
+        LossArg::Auto if looks_like_classes(table, target)? => {
             (LossKind::Logistic, Some("the target has two classes"))
         }
         LossArg::Auto => (LossKind::Squared, Some("the target is a quantity")),
     };
     let (y, classes) = if loss.is_classification() {
-        let BinaryTarget { classes, signs } = binary_target(&table, target)?;
+        let BinaryTarget { classes, signs } = binary_target(table, target)?;
         (signs, Some(classes))
     } else {
-        (regression_target(&table, target)?, None)
+        (regression_target(table, target)?, None)
     };
-    let exclude: Vec<&str> =
-        [Some(target), args.weights.as_deref()].into_iter().flatten().collect();
-    let encoding = Encoding::learn(&table, &exclude, args.one_hot)?;
-    let x = matrix(&encoding.apply(&table)?);
-    let weights = weights(&table, args.weights.as_deref())?;
-    let dataset = Dataset::new(x, y, weights).with_context(|| args.data.display().to_string())?;
+    let exclude: Vec<&str> = [Some(target), weights].into_iter().flatten().collect();
+    let encoding = Encoding::learn(table, &exclude, one_hot)?;
+    let x = matrix(&encoding.apply(table)?);
+    let weights = sample_weights(table, weights)?;
+    let dataset = Dataset::new(x, y, weights).with_context(|| table.source.clone())?;
     Ok(Training { dataset, encoding, loss, loss_reason, classes })
 }
 
@@ -98,13 +108,13 @@ pub fn load_labelled(
         Some(classes) => binary_signs(&table, target, classes)?,
         None => number_column(&table, target)?,
     };
-    let weights = weights(&table, weight_column)?;
+    let weights = sample_weights(&table, weight_column)?;
     let x = matrix(&encoding.apply(&table)?);
     Dataset::new(x, y, weights).with_context(|| path.display().to_string())
 }
 
 /// The sample weights, each checked where its place in the file is known.
-fn weights(table: &Table, column: Option<&str>) -> Result<Option<Vec<f64>>> {
+pub fn sample_weights(table: &Table, column: Option<&str>) -> Result<Option<Vec<f64>>> {
     let Some(name) = column else { return Ok(None) };
     let values = number_column(table, name)?;
     if let Some(row) = values.iter().position(|w| *w < 0.0) {

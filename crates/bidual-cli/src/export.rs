@@ -3,7 +3,7 @@
 use crate::Outcome;
 use crate::args::ExportArgs;
 use crate::model_file::{Stored, rows_of_columns};
-use crate::model_text::{activation_key, loss_key};
+use crate::model_text::{activation_key, bias_key, loss_key};
 use anyhow::{Result, bail};
 use bidual::Mat;
 use bidual_io::atomic::{check_output, write_atomically};
@@ -68,9 +68,14 @@ fn plain(stored: &Stored) -> Result<Vec<u8>> {
     let mut value = json!({
         "activation": activation_key(stored.model.options.activation),
         "loss": loss_key(stored.model.options.loss),
+        "bias": bias_key(stored.model.options.bias),
         "features": stored.encoding.feature_names(),
         "target": stored.target,
         "classes": stored.classes,
+        "weights": stored.weights,
+        "encoding": stored.encoding,
+        "scaling_mean": stored.model.scaling.mean,
+        "scaling_inverse_scale": stored.model.scaling.inverse_scale,
         "lambda": stored.model.lambda,
         "hidden_weights": rows(&network.weights),
         "hidden_biases": network.biases,

@@ -1,8 +1,10 @@
 //! The command `bidual`: one verb a file, thin around the crates `bidual` and `bidual-io`.
 
 mod args;
+mod audit;
 mod certify;
 mod data;
+mod explain;
 mod export;
 mod fit;
 mod model_file;
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Verb::Certify(args) => certify::run(&args),
         Verb::Path(args) => path::run(&args),
         Verb::Solve(args) => solve::run(&args),
+        Verb::Explain(args) => explain::run(&args),
         Verb::Export(args) => export::run(&args),
         Verb::Completions { shell } => completions(shell),
     };

@@ -1,6 +1,7 @@
 //! Values on the command line: what they may be, and how they are read.
 
 use bidual::{Bias, Lambda, LossKind};
+use bidual_io::foreign::Layout;
 use clap::ValueEnum;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,6 +23,24 @@ pub enum BiasArg {
     Penalised,
     Free,
     None,
+}
+
+/// How weight matrices lie in a file of named arrays.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub enum LayoutArg {
+    /// A row a unit, as in torch
+    Units,
+    /// A row an input, as in scikit-learn and Keras
+    Inputs,
+}
+
+impl From<LayoutArg> for Layout {
+    fn from(layout: LayoutArg) -> Layout {
+        match layout {
+            LayoutArg::Units => Layout::Units,
+            LayoutArg::Inputs => Layout::Inputs,
+        }
+    }
 }
 
 impl From<BiasArg> for Bias {

@@ -238,7 +238,7 @@ fn path_is_a_table() {
 #[test]
 fn help_has_an_example_for_each_verb() {
     let place = Place::new();
-    for verb in ["fit", "predict", "certify", "path", "solve", "export", "completions"] {
+    for verb in ["fit", "predict", "certify", "path", "solve", "explain", "export", "completions"] {
         let help = place.expect(0, &format!("{verb} --help"));
         assert!(help.contains(&format!("Example:\n  bidual {verb}")), "{help}");
     }

@@ -201,6 +201,16 @@ pub enum Error {
     )]
     MissingMetadata { key: String, have: Vec<String> },
 
+    // Networks of other programs.
+    #[error(
+        "{file}: {} is not a network format that can be read; use .onnx, .safetensors or .npz{}",
+        extension_text(found),
+        network_hint(found)
+    )]
+    NetworkFormat { file: String, found: String },
+    #[error("{file}: {what}; {remedy}")]
+    Network { file: String, what: String, remedy: &'static str },
+
     // Output.
     #[error("{file}: expected as many names as columns and columns of equal length, found {found}")]
     OutputLengths { file: String, found: String },
@@ -212,6 +222,18 @@ pub enum Error {
     TextInNpy { file: String, column: String, value: String },
     #[error("ONNX export: {what}: expected {expected}, found {found}")]
     Onnx { what: &'static str, expected: String, found: String },
+}
+
+/// How the files of well-known programs become readable ones.
+fn network_hint(found: &str) -> &'static str {
+    match found {
+        "pt" | "pth" | "bin" | "ckpt" => {
+            " (torch.onnx.export, or safetensors.torch.save_file of the state_dict)"
+        }
+        "pkl" | "pickle" | "joblib" => " (skl2onnx.to_onnx, or numpy.savez of coefs_, intercepts_)",
+        "h5" | "keras" | "tflite" | "pb" => " (tf2onnx, or numpy.savez of the weights)",
+        _ => "",
+    }
 }
 
 fn extension_text(found: &str) -> String {

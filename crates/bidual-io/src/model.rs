@@ -107,6 +107,12 @@ impl Tensors {
         Ok(Tensors { tensors, metadata: metadata.into_iter().collect() })
     }
 
+    /// Whether some tensor of a safetensors file is in single precision.
+    pub(crate) fn holds_single_precision(bytes: &[u8]) -> bool {
+        SafeTensors::deserialize(bytes)
+            .is_ok_and(|file| file.iter().any(|(_, view)| view.dtype() == Dtype::F32))
+    }
+
     /// Writes the model file at `path`, atomically.
     ///
     /// # Errors

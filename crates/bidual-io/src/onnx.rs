@@ -4,7 +4,7 @@ use prost::Message;
 
 use crate::error::Error;
 
-mod proto;
+pub(crate) mod proto;
 
 use proto::{Graph, Model, Node, OperatorSet, TensorProto, ValueInfo};
 

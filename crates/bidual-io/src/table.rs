@@ -7,7 +7,7 @@ use crate::text::{is_missing, number_text, parse_number};
 
 mod csv;
 pub(crate) mod npy;
-mod npz;
+pub(crate) mod npz;
 #[cfg(feature = "parquet")]
 mod parquet;
 

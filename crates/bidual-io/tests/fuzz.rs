@@ -276,6 +276,63 @@ fn model() {
     });
 }
 
+/// A network that was read must be usable.
+fn run(read: bidual_io::foreign::ForeignNetwork) {
+    let network = read.network;
+    assert!(network.neurons() > 0 && network.inputs() > 0);
+    let x = bidual::Mat::zeros(2, network.inputs());
+    assert_eq!(network.predict(&x).len(), 2);
+}
+
+#[test]
+fn onnx_networks() {
+    use bidual_io::foreign::read_onnx_network;
+    let seeds = [
+        &include_bytes!("fixtures/torch_legacy_clamp.onnx")[..],
+        include_bytes!("fixtures/torch_legacy_batch_norm.onnx"),
+        include_bytes!("fixtures/torch_scaled.onnx"),
+        include_bytes!("fixtures/sklearn_classifier_scaled.onnx"),
+        include_bytes!("fixtures/sklearn_double.onnx"),
+    ]
+    .map(<[u8]>::to_vec);
+    let tokens = [
+        &b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"[..],
+        b"\xff\xff\xff\xff\x07",
+        b"\x08\xff\xff\xff\xff\x0f",
+        b"\x08\x00",
+        b"\x10\x0b",
+        b"Gemm",
+        b"MatMul",
+        b"Relu",
+        b"Gather",
+        b"Concat",
+        b"Transpose",
+        b"Squeeze",
+        b"Shape",
+        b"\0\0\xc0\x7f",
+    ];
+    fuzz(&seeds, &tokens, |bytes| read_onnx_network(bytes, "f.onnx").map(run));
+}
+
+#[test]
+fn named_networks() {
+    use bidual_io::foreign::{ReadOptions, read_npz_network, read_safetensors_network};
+    let options = ReadOptions::default();
+    let mut tokens = NUMBERS.to_vec();
+    tokens.extend([&b"F32"[..], b"F64", b"weight", b"bias", b"[", b"]", b",", b"[1,5]", b"[5,1]"]);
+    let seeds = [
+        &include_bytes!("fixtures/torch_sequential.safetensors")[..],
+        include_bytes!("fixtures/torch_square.safetensors"),
+    ]
+    .map(<[u8]>::to_vec);
+    fuzz(&seeds, &tokens, |bytes| {
+        read_safetensors_network(bytes, "f.safetensors", &options).map(run)
+    });
+    let tokens = [&NUMBERS[..], &HEADER].concat();
+    let seeds = [&include_bytes!("fixtures/sklearn.npz")[..]].map(<[u8]>::to_vec);
+    fuzz(&seeds, &tokens, |bytes| read_npz_network(bytes, "f.npz", &options).map(run));
+}
+
 #[cfg(feature = "parquet")]
 #[test]
 fn parquet() {

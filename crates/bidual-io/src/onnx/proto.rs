@@ -1,11 +1,15 @@
-//! The part of ONNX's protocol buffers that is written here; the tags are
-//! those of `onnx.proto`.
+//! The part of ONNX's protocol buffers that is written or read here; the tags
+//! are those of `onnx.proto`.
 
 use prost::{Message, Oneof};
 
 /// Element types of `TensorProto.DataType`.
-const INT64: i32 = 7;
-const DOUBLE: i32 = 11;
+pub const FLOAT: i32 = 1;
+pub const INT32: i32 = 6;
+pub const INT64: i32 = 7;
+pub const DOUBLE: i32 = 11;
+/// `TensorProto.DataLocation.EXTERNAL`.
+pub const EXTERNAL: i32 = 1;
 /// `AttributeProto.AttributeType.INT`.
 const ATTRIBUTE_INT: i32 = 2;
 
@@ -59,6 +63,8 @@ pub struct Node {
     pub operator: Option<String>,
     #[prost(message, repeated, tag = "5")]
     pub attributes: Vec<Attribute>,
+    #[prost(string, optional, tag = "7")]
+    pub domain: Option<String>,
 }
 
 impl Node {
@@ -70,6 +76,7 @@ impl Node {
             name: Some(format!("{operator}_{output}")),
             operator: Some(operator.to_owned()),
             attributes: vec![],
+            domain: None,
         }
     }
 
@@ -78,6 +85,7 @@ impl Node {
             name: Some("to".to_owned()),
             integer: Some(i64::from(INT64)),
             kind: Some(ATTRIBUTE_INT),
+            ..Attribute::default()
         };
         Node { attributes: vec![attribute], ..Node::new("Cast", &[input], output) }
     }
@@ -87,8 +95,16 @@ impl Node {
 pub struct Attribute {
     #[prost(string, optional, tag = "1")]
     pub name: Option<String>,
+    #[prost(float, optional, tag = "2")]
+    pub float: Option<f32>,
     #[prost(int64, optional, tag = "3")]
     pub integer: Option<i64>,
+    #[prost(message, optional, tag = "5")]
+    pub tensor: Option<TensorProto>,
+    #[prost(float, repeated, packed = "false", tag = "7")]
+    pub floats: Vec<f32>,
+    #[prost(int64, repeated, packed = "false", tag = "8")]
+    pub integers: Vec<i64>,
     #[prost(int32, optional, tag = "20")]
     pub kind: Option<i32>,
 }
@@ -99,10 +115,31 @@ pub struct TensorProto {
     pub dims: Vec<i64>,
     #[prost(int32, optional, tag = "2")]
     pub data_type: Option<i32>,
+    #[prost(float, repeated, tag = "4")]
+    pub floats: Vec<f32>,
+    #[prost(int32, repeated, tag = "5")]
+    pub integers32: Vec<i32>,
+    #[prost(int64, repeated, tag = "7")]
+    pub integers64: Vec<i64>,
     #[prost(string, optional, tag = "8")]
     pub name: Option<String>,
     #[prost(bytes = "vec", optional, tag = "9")]
     pub raw_data: Option<Vec<u8>>,
+    #[prost(double, repeated, tag = "10")]
+    pub doubles: Vec<f64>,
+    #[prost(message, repeated, tag = "13")]
+    pub external_data: Vec<Entry>,
+    #[prost(int32, optional, tag = "14")]
+    pub data_location: Option<i32>,
+}
+
+/// `StringStringEntryProto`.
+#[derive(Clone, PartialEq, Message)]
+pub struct Entry {
+    #[prost(string, optional, tag = "1")]
+    pub key: Option<String>,
+    #[prost(string, optional, tag = "2")]
+    pub value: Option<String>,
 }
 
 impl TensorProto {
@@ -112,6 +149,7 @@ impl TensorProto {
             data_type: Some(DOUBLE),
             name: Some(name.to_owned()),
             raw_data: Some(values.iter().flat_map(|v| v.to_le_bytes()).collect()),
+            ..TensorProto::default()
         }
     }
 
@@ -121,6 +159,7 @@ impl TensorProto {
             data_type: Some(INT64),
             name: Some(name.to_owned()),
             raw_data: Some(values.iter().flat_map(|v| v.to_le_bytes()).collect()),
+            ..TensorProto::default()
         }
     }
 }

@@ -10,6 +10,8 @@ use crate::error::Error;
 pub(crate) struct Array {
     pub shape: Vec<usize>,
     pub values: Vec<f64>,
+    /// Whether the elements are 32-bit floats.
+    pub single_precision: bool,
 }
 
 /// Reads an NPY array with one dimension (one column) or two (rows × columns)
@@ -86,7 +88,8 @@ pub(crate) fn parse(bytes: &[u8], file: &str, name: &str) -> Result<Array, Error
     if header.fortran_order && header.shape.len() > 1 {
         values = to_c_order(&values, &header.shape);
     }
-    Ok(Array { shape: header.shape, values })
+    let single_precision = (element.kind, element.size) == (b'f', 4);
+    Ok(Array { shape: header.shape, values, single_precision })
 }
 
 /// `(3, 4)`, and `(3,)` for one dimension, as NumPy writes it.

@@ -68,6 +68,25 @@ pub fn read_npz_bytes(bytes: &[u8], source: &str) -> Result<Table, Error> {
     Table::new(source, names, data, rows, Places::Rows)
 }
 
+/// Every array of an NPZ archive, by name, sorted.
+///
+/// # Errors
+/// Damaged archives, arrays of other element types than numbers.
+pub(crate) fn read_arrays(bytes: &[u8], source: &str) -> Result<Vec<(String, Array)>, Error> {
+    let mut archive =
+        ZipArchive::new(Cursor::new(bytes)).map_err(|e| damaged(source, e.to_string()))?;
+    let mut names: Vec<String> = (0..archive.len())
+        .filter_map(|i| archive.name_for_index(i)?.ok().map(|n| n.into_owned()))
+        .filter_map(|name| name.strip_suffix(".npy").map(str::to_owned))
+        .collect();
+    names.sort();
+    let arrays = names.into_iter().map(|name| {
+        let array = member(&mut archive, &name, source)?;
+        Ok((name, array))
+    });
+    arrays.collect()
+}
+
 /// Reads the array `name` of the archive.
 fn member(
     archive: &mut ZipArchive<Cursor<&[u8]>>,
