@@ -2,8 +2,7 @@
 
 use crate::values::{
     ActivationArg, BiasArg, LayoutArg, LossArg, PatternsArg, duration, lambda, loss, patterns,
-    share, share_or_zero,
-};
+    share, share_or_zero, ScopeArg};
 use bidual::Lambda;
 use bidual_io::foreign::ArrayNames;
 use clap::{Args, Parser, Subcommand};
@@ -95,11 +94,17 @@ pub struct TrainArgs {
     /// Use the features as they are instead of with mean 0 and standard deviation 1
     #[arg(long)]
     pub no_standardize: bool,
-    /// Activation patterns: how many to sample, `all` cells (small data; the proof then covers
-    /// every network), or a table of gates on raw features, a row a gate: one column per feature,
-    /// and optionally a last one with the threshold
-    #[arg(long, value_name = "N|all|FILE", default_value = "500", value_parser = patterns)]
-    pub patterns: PatternsArg,
+    /// Over which networks to train and prove. global: all ReLU networks of any width, until it is
+    /// proved or time is up. auto: the same, but the proof stops after a fixed amount of work (about
+    /// half a minute). sampled: networks on randomly drawn activation patterns or gates. [default:
+    /// auto for ReLU neurons without --patterns, sampled otherwise]
+    #[arg(long, value_enum)]
+    pub scope: Option<ScopeArg>,
+    /// Activation patterns or gates of the sampled scope: how many to draw, `all` cells (small
+    /// data), or a table of gates on raw features, a row a gate: one column per feature, and
+    /// optionally a last one with the threshold [default: 500]
+    #[arg(long, value_name = "N|all|FILE", value_parser = patterns)]
+    pub patterns: Option<PatternsArg>,
     /// Share of the samples on which each sampled pattern is active
     #[arg(long, value_name = "Q", value_parser = share, allow_negative_numbers = true)]
     pub active_share: Option<f64>,

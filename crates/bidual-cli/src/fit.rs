@@ -12,7 +12,7 @@ use crate::progress::Watch;
 use crate::report::{self, Score, gap_text, significant, significant_above};
 use anyhow::{Result, bail, ensure};
 use bidual::solver::Status;
-use bidual::{Activation, Lambda};
+use bidual::{Activation, Lambda, PatternChoice};
 use bidual_io::atomic::{check_output, write_atomically};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -89,7 +89,7 @@ fn check_outputs(args: &FitArgs) -> Result<()> {
         predict::check_output(path, None)?;
     }
     let mut others = vec![&args.train.data];
-    if let crate::values::PatternsArg::File(path) = &args.train.patterns {
+    if let Some(crate::values::PatternsArg::File(path)) = &args.train.patterns {
         others.push(path);
     }
     for path in [&args.output, &args.onnx, &args.predictions].into_iter().flatten() {
@@ -145,16 +145,16 @@ impl Fitted<'_> {
             Activation::Relu => "ReLU neurons",
             Activation::Gated => "gated neurons",
         };
-        let gates = match options.activation {
-            Activation::Relu => "activation patterns",
-            Activation::Gated => "gates",
+        let from = match (options.activation, &options.patterns) {
+            (_, PatternChoice::Generated(_)) => String::new(),
+            (Activation::Relu, _) => format!(", from {} activation patterns", model.patterns),
+            (Activation::Gated, _) => format!(", from {} gates", model.patterns),
         };
         line(
             "network",
             format!(
-                "{} {kind}, from {} {gates}; hidden bias {}, output bias {}",
+                "{} {kind}{from}; hidden bias {}, output bias {}",
                 model.network.neurons(),
-                model.patterns,
                 bias_key(options.bias),
                 if options.output_bias { "free" } else { "none" }
             ),

@@ -170,7 +170,7 @@ impl Stored {
             "the metadata \"classes\" and \"loss\" contradict each other: write the model anew"
         );
         if options.activation == Activation::Gated
-            || !matches!(options.patterns, PatternChoice::All(_))
+            || !matches!(options.patterns, PatternChoice::All(_) | PatternChoice::Generated(_))
         {
             ensure!(
                 gates.is_some(),

@@ -86,9 +86,6 @@ pub(crate) struct Finished {
     pub neurons: Neurons,
     /// Packed patterns, ties on the side of their released state (off).
     pub cells: Vec<Vec<u64>>,
-    pub value: f64,
-    pub converged: bool,
-    pub iterations: usize,
 }
 
 impl Newton<'_> {
@@ -236,11 +233,10 @@ impl Newton<'_> {
             })
             .collect();
         let mut scratch = Scratch { f: vec![0.0; n], df: vec![0.0; n], nu: vec![0.0; n] };
-        let (mut converged, mut iterations) = (false, 0);
+        let mut iterations = 0;
         let mut damping = 1e-12;
         let mut cache: Option<Gram> = None;
         let mut first = true;
-        let mut value = f64::INFINITY;
         let mut stalls = 0;
         while iterations < limit && go_on().is_continue() {
             let m = neurons.len();
@@ -252,7 +248,7 @@ impl Newton<'_> {
             let mut t0 = self.project(&neurons);
             let zero = Mat::zeros(n, m);
             let still = Mat::zeros(p, m);
-            (value, _) = self.along(&neurons, (&t0, &zero), &still, 0.0, &mut scratch);
+            let (mut value, _) = self.along(&neurons, (&t0, &zero), &still, 0.0, &mut scratch);
             if first {
                 // rows that the slide has left on their kink
                 first = false;
@@ -346,7 +342,6 @@ impl Newton<'_> {
             if decrement <= CONVERGED * value.abs() {
                 // a stationary point on its ties: are their multipliers in [0, 1]?
                 if !self.release(&mut neurons, &full, &nu) {
-                    converged = true;
                     break;
                 }
                 continue;
@@ -363,12 +358,6 @@ impl Newton<'_> {
             };
             let (best, kink) = if best.1 <= value { (best, kink) } else { ((0.0, value), vec![]) };
             let t = best.0;
-            if std::env::var("BIDUAL_TRACE").is_ok() {
-                let ties: usize = neurons.iter().map(|n| n.ties.len()).sum();
-                eprintln!(
-                    "      it {iterations} m {m} value {value:.12} decr {decrement:.2e} t {t:.2e} kink {kink:?} ties {ties} damp {damping:.0e}"
-                );
-            }
             for (j, neuron) in neurons.iter_mut().enumerate() {
                 axpy(t, column(&d, j), &mut neuron.v);
                 if t > 0.0 {
@@ -410,9 +399,6 @@ impl Newton<'_> {
                 negative: neurons.iter().map(|n| n.sign < 0.0).collect(),
             },
             cells: neurons.iter().map(|n| pack(&n.mask)).collect(),
-            value,
-            converged,
-            iterations,
         }
     }
 
