@@ -22,6 +22,8 @@ const CV_POINTS: usize = 16;
 const CV_RATIO: f64 = 1e-3;
 /// Relative gap on the folds: finer than the differences that a score can show.
 const CV_TOLERANCE: f64 = 1e-3;
+/// Rounds of training over all networks at each λ: a warm start needs few.
+const CV_ROUNDS: usize = 6;
 /// The path ends after so many values without a better score.
 const CV_PATIENCE: usize = 4;
 
@@ -105,7 +107,9 @@ impl Fold {
         options: &Options,
         observer: &mut dyn Observer,
     ) -> Result<std::result::Result<f64, Status>> {
-        let (start, limit) = (Some(&self.start), options.max_iterations);
+        let generated = self.prepared.global.is_some();
+        let limit = if generated { CV_ROUNDS } else { options.max_iterations };
+        let start = Some(&self.start);
         let (solution, _) =
             self.prepared.solve(lambda, CV_TOLERANCE, limit, None, start, observer)?;
         if solution.status.is_early() {

@@ -358,7 +358,9 @@ impl Global {
         }
         let newton =
             Newton { x, rows: self.oracle.by_rows(), classes: &self.classes, loss, lambda, gauge };
-        let done = newton.run(&state.neurons, STEPS, &mut go_on);
+        // early rounds need no more accuracy than the gap deserves
+        let accuracy = (if gap > 10.0 * target.tolerance { 1e-3 * gap } else { 1e-4 * target.tolerance }).max(1e-15);
+        let done = newton.run(&state.neurons, STEPS, accuracy, &mut go_on);
         let value = self.objective(&done.neurons, lambda);
         if value <= state.upper {
             state.nu = self.residual(&done.neurons.outputs(x));

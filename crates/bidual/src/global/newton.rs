@@ -18,8 +18,8 @@ use crate::linalg::{
 use crate::loss::Loss;
 use std::ops::ControlFlow;
 
-/// Relative decrease below which a step counts as converged.
-const CONVERGED: f64 = 1e-15;
+/// Steps over which the objective must fall by the accuracy asked for.
+const PATIENCE: usize = 8;
 
 /// Rows that are multiples of one another share their hyperplane and their ties.
 pub(crate) struct Classes {
@@ -89,6 +89,26 @@ pub(crate) struct Finished {
 }
 
 impl Newton<'_> {
+    /// The loss without its output bias.
+    fn plain(&self) -> &dyn Loss {
+        self.loss.as_intercept().map_or(self.loss, |profiled| profiled.inner().as_ref())
+    }
+
+    /// The objective of the neurons as they stand, with their best output bias.
+    fn rest(&self, neurons: &[Neuron], t0: &Mat, scratch: &mut Scratch) -> f64 {
+        let (n, m) = (self.x.nrows(), neurons.len());
+        let (zero, still) = (Mat::zeros(n, m), Mat::zeros(self.x.ncols(), m));
+        (scratch.offset, scratch.slope) = (0.0, 0.0);
+        if let Some(profiled) = self.loss.as_intercept() {
+            let mut f = vec![0.0; n];
+            for (j, neuron) in neurons.iter().enumerate() {
+                f.iter_mut().zip(column(t0, j)).for_each(|(f, t)| *f += neuron.sign * t.max(0.0));
+            }
+            scratch.offset = profiled.intercept(&f);
+        }
+        self.along(neurons, (t0, &zero), &still, 0.0, scratch).0
+    }
+
     fn row(&self, i: usize) -> Vec<f64> {
         (0..self.x.ncols()).map(|j| self.x[(i, j)]).collect()
     }
@@ -188,9 +208,9 @@ impl Newton<'_> {
         t: f64,
         scratch: &mut Scratch,
     ) -> (f64, f64) {
-        let Scratch { f, df, nu } = scratch;
-        f.fill(0.0);
-        df.fill(0.0);
+        let Scratch { f, df, nu, offset, slope: along } = scratch;
+        f.fill(*offset + t * *along);
+        df.fill(*along);
         let (mut value, mut slope) = (0.0, 0.0);
         for (j, neuron) in neurons.iter().enumerate() {
             let s = neuron.sign;
@@ -209,16 +229,17 @@ impl Newton<'_> {
             value += self.lambda * size;
             slope += self.lambda * if size > 0.0 { (vd + t * dd) / size } else { dd.sqrt() };
         }
-        value += self.loss.value_and_residual(f, nu);
+        value += self.plain().value_and_residual(f, nu);
         slope -= dot(nu, df);
         (value, slope)
     }
 
-    /// Runs at most `limit` steps.
+    /// Runs at most `limit` steps, until they promise less than `accuracy` (relative).
     pub fn run(
         &self,
         start: &Neurons,
         limit: usize,
+        accuracy: f64,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Finished {
         let (n, p) = (self.x.nrows(), self.x.ncols());
@@ -232,12 +253,18 @@ impl Newton<'_> {
                 mask: vec![0.0; n],
             })
             .collect();
-        let mut scratch = Scratch { f: vec![0.0; n], df: vec![0.0; n], nu: vec![0.0; n] };
+        let mut scratch = Scratch {
+            f: vec![0.0; n],
+            df: vec![0.0; n],
+            nu: vec![0.0; n],
+            offset: 0.0,
+            slope: 0.0,
+        };
         let mut iterations = 0;
         let mut damping = 1e-12;
         let mut cache: Option<Gram> = None;
         let mut first = true;
-        let mut stalls = 0;
+        let (mut stalls, mut history) = (0, vec![]);
         while iterations < limit && go_on().is_continue() {
             let m = neurons.len();
             if m == 0 {
@@ -246,9 +273,7 @@ impl Newton<'_> {
             iterations += 1;
             // projections, masks, outputs
             let mut t0 = self.project(&neurons);
-            let zero = Mat::zeros(n, m);
-            let still = Mat::zeros(p, m);
-            let (mut value, _) = self.along(&neurons, (&t0, &zero), &still, 0.0, &mut scratch);
+            let mut value = self.rest(&neurons, &t0, &mut scratch);
             if first {
                 // rows that the slide has left on their kink
                 first = false;
@@ -257,11 +282,17 @@ impl Newton<'_> {
                     self.first_ties(&mut neurons[j], column(&t0, j), &scratch.nu);
                 }
                 t0 = self.project(&neurons);
-                (value, _) = self.along(&neurons, (&t0, &zero), &still, 0.0, &mut scratch);
+                value = self.rest(&neurons, &t0, &mut scratch);
                 if value > before.2 + 1e-9 * before.2.abs() {
                     (neurons, t0, value) = before;
-                    let _ = self.along(&neurons, (&t0, &zero), &still, 0.0, &mut scratch);
+                    self.rest(&neurons, &t0, &mut scratch);
                 }
+            }
+            history.push(value);
+            if let Some(before) = iterations.checked_sub(PATIENCE + 1)
+                && history[before] - value <= accuracy * value.abs()
+            {
+                break;
             }
             for j in 0..m {
                 self.masks(&mut neurons[j], column(&t0, j));
@@ -292,7 +323,8 @@ impl Newton<'_> {
                 }
             }
             let mut hessian = vec![0.0; n];
-            self.loss.hessian_diagonal_into(&scratch.f, &mut hessian);
+            // the outputs in `scratch` contain the output bias
+            self.plain().hessian_diagonal_into(&scratch.f, &mut hessian);
             let mut gram = self.reduced_gram(&neurons, &offsets, &hessian, &mut cache);
             for (j, neuron) in neurons.iter().enumerate() {
                 let k = neuron.ties.len();
@@ -339,7 +371,7 @@ impl Newton<'_> {
                 }
             }
             let decrement = dot(&gradient, &step);
-            if decrement <= CONVERGED * value.abs() {
+            if decrement <= accuracy * value.abs() {
                 // a stationary point on its ties: are their multipliers in [0, 1]?
                 if !self.release(&mut neurons, &full, &nu) {
                     break;
@@ -347,6 +379,15 @@ impl Newton<'_> {
                 continue;
             }
             let td = self.project_onto(&neurons, &d);
+            if self.loss.as_intercept().is_some() {
+                let total: f64 = hessian.iter().sum();
+                let moved = |j: usize| {
+                    let masks = neurons[j].mask.iter().zip(&hessian).zip(column(&td, j));
+                    neurons[j].sign * masks.map(|((m, h), t)| m * h * t).sum::<f64>()
+                };
+                let moment: f64 = (0..m).map(moved).sum();
+                scratch.slope = if total > 0.0 { -moment / total } else { 0.0 };
+            }
             let mut cap = 1.0;
             let (best, kink) = loop {
                 let found = self.search(&neurons, (&t0, &td), &d, value, cap, &mut scratch);
@@ -647,4 +688,8 @@ struct Scratch {
     f: Vec<f64>,
     df: Vec<f64>,
     nu: Vec<f64>,
+    /// Output bias, and how it changes along the step: a variable of its own, so
+    /// that a search needs no minimisation over it at every point.
+    offset: f64,
+    slope: f64,
 }

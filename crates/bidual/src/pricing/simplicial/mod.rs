@@ -9,9 +9,11 @@
 
 mod cone;
 mod dive;
+mod exchange;
 mod incumbent;
 mod kernel;
 mod nnls;
+mod polish;
 mod rows;
 mod search;
 mod start;
