@@ -23,7 +23,7 @@ const CV_RATIO: f64 = 1e-3;
 /// Relative gap on the folds: finer than the differences that a score can show.
 const CV_TOLERANCE: f64 = 1e-3;
 /// Rounds of training over all networks at each λ: a warm start needs few.
-const CV_ROUNDS: usize = 6;
+const CV_ROUNDS: usize = 4;
 /// The path ends after so many values without a better score.
 const CV_PATIENCE: usize = 4;
 
