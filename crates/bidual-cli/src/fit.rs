@@ -248,6 +248,8 @@ impl Fitted<'_> {
             "score": self.score.json(),
             "seconds": self.seconds,
             "iterations": model.iterations,
+            "cones": model.cones,
+            "method": report::certificate_json(certificate)["method"],
             "version": env!("CARGO_PKG_VERSION"),
             "files": files,
         })

@@ -110,8 +110,8 @@ impl Fold {
         let generated = self.prepared.global.is_some();
         let limit = if generated { CV_ROUNDS } else { options.max_iterations };
         let start = Some(&self.start);
-        let (solution, _) =
-            self.prepared.solve(lambda, CV_TOLERANCE, limit, None, start, observer)?;
+        let solution =
+            self.prepared.solve(lambda, CV_TOLERANCE, limit, None, start, observer)?.solution;
         if solution.status.is_early() {
             return Ok(Err(solution.status));
         }
@@ -230,7 +230,7 @@ pub fn path(
         let budget = options.proof_budget(data.samples());
         let solved =
             prepared.solve(lambda, tolerance, limit, budget, start.as_ref(), &mut observer)?;
-        start = Some(solved.0.z.clone());
+        start = Some(solved.solution.z.clone());
         let model = finish(data, options, &prepared, solved, (lambda, lambda_max), None)?;
         let stopped = model.status.is_early();
         let validation_loss = validation.map(|v| validation_loss(&model.network, v, loss));

@@ -6,6 +6,8 @@
 //! neurons that attain it), [`Oracle::prove`] bounds from above.
 
 mod local;
+pub mod moments;
+mod projection;
 mod prove;
 pub mod simplicial;
 
@@ -35,7 +37,7 @@ pub struct Oracle {
     by_rows: Arc<Vec<f64>>,
     by_columns: Arc<Vec<f64>>,
     gauge: Gauge,
-    projected: OnceLock<Arc<prove::Projected>>,
+    projected: OnceLock<Arc<projection::Projected>>,
 }
 
 impl Oracle {
