@@ -144,6 +144,9 @@ pub struct FitArgs {
     /// Write the predictions for DATA here (.csv or .npy)
     #[arg(long, value_name = "FILE")]
     pub predictions: Option<PathBuf>,
+    /// Write how objective and proved bound have closed here (.csv): seconds, upper, lower, neurons
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
     /// Weight decay: a fraction of the λ at which the network is constant, abs:VALUE, or cv for
     /// the best under cross-validation
     #[arg(long, value_name = "cv|FRACTION|abs:VALUE", default_value = "cv", value_parser = lambda, allow_negative_numbers = true)]
