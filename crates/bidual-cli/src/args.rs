@@ -1,8 +1,9 @@
 //! The command line. Values are checked here as far as they can be without data.
 
 use crate::values::{
-    ActivationArg, BiasArg, LayoutArg, LossArg, PatternsArg, duration, lambda, loss, patterns,
-    share, share_or_zero, ScopeArg};
+    ActivationArg, BiasArg, LayoutArg, LossArg, PatternsArg, ScopeArg, duration, lambda, loss,
+    patterns, share, share_or_zero,
+};
 use bidual::Lambda;
 use bidual_io::foreign::ArrayNames;
 use clap::{Args, Parser, Subcommand};

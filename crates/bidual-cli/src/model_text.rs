@@ -6,7 +6,8 @@ use anyhow::{Result, anyhow};
 use bidual::path::CrossValidation;
 use bidual::solver::Status;
 use bidual::{
-    Activation, Bias, Certificate, Effort, Gates, Lambda, LossKind, Method, PatternChoice, Scaling, Scope,
+    Activation, Bias, Certificate, Effort, Gates, Lambda, LossKind, Method, PatternChoice, Scaling,
+    Scope,
 };
 use serde_json::Value;
 

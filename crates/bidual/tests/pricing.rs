@@ -5,11 +5,11 @@
 #[path = "common/problems.rs"]
 mod problems;
 
+use bidual::Mat;
 use bidual::arrangement::enumerate_cells;
 use bidual::cone::{Gauge, Rows, Workspace, support};
 use bidual::formulation::with_ones;
 use bidual::pricing::{Budget, Goal, Oracle};
-use bidual::Mat;
 use problems::Random;
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -37,7 +37,8 @@ fn by_cells(x: &Mat, gauge: &Gauge, nu: &[f64]) -> f64 {
                     c[j] += sign * nu[i] * x[(i, j)];
                 }
             }
-            best = best.max(support(&view, cells.patterns.bits(k), &c, gauge, best, &[], &mut ws).lower);
+            best = best
+                .max(support(&view, cells.patterns.bits(k), &c, gauge, best, &[], &mut ws).lower);
         }
     }
     best
@@ -50,10 +51,10 @@ fn case(seed: u64) -> (Mat, Gauge, Vec<f64>) {
     let d = r.integer(1, 4) as usize;
     let most = [30, 30, 16, 9][d - 1];
     let n = r.integer(2, most) as usize;
-    let integers = seed % 3 == 0;
+    let integers = seed.is_multiple_of(3);
     let mut x =
         Mat::from_fn(n, d, |_, _| if integers { f64::from(r.integer(-2, 2)) } else { r.normal() });
-    if n > 3 && seed % 4 == 0 {
+    if n > 3 && seed.is_multiple_of(4) {
         for j in 0..d {
             x[(1, j)] = x[(0, j)];
             x[(2, j)] = -x[(0, j)];

@@ -9,7 +9,9 @@ mod gram;
 mod master;
 mod neurons;
 mod newton;
+mod search;
 mod slide;
+mod ties;
 
 pub use neurons::Neurons;
 
@@ -21,10 +23,11 @@ use crate::loss::{Loss, best_dual_value};
 use crate::network::Bias;
 use crate::pricing::{Bracket, Budget, Candidate, Goal, Oracle, Proof};
 use crate::solver::{Observer, Progress, Status};
-use newton::{Classes, Newton};
+use newton::Newton;
 use slide::slide;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use ties::Classes;
 
 /// Random starts of a local search for new neurons.
 const STARTS: usize = 192;
@@ -359,7 +362,9 @@ impl Global {
         let newton =
             Newton { x, rows: self.oracle.by_rows(), classes: &self.classes, loss, lambda, gauge };
         // early rounds need no more accuracy than the gap deserves
-        let accuracy = (if gap > 10.0 * target.tolerance { 1e-3 * gap } else { 1e-4 * target.tolerance }).max(1e-15);
+        let accuracy =
+            (if gap > 10.0 * target.tolerance { 1e-3 * gap } else { 1e-4 * target.tolerance })
+                .max(1e-15);
         let done = newton.run(&state.neurons, STEPS, accuracy, &mut go_on);
         let value = self.objective(&done.neurons, lambda);
         if value <= state.upper {

@@ -163,7 +163,7 @@ pub(crate) fn slide(
                 *to = x + t * d;
             }
             trial_value = objective.evaluate(&trial, &mut trial_gradient);
-            if !(trial_value <= value + 1e-4 * t * slope) {
+            if trial_value.is_nan() || trial_value > value + 1e-4 * t * slope {
                 high = t;
             } else if dot(&direction, &trial_gradient) < 0.9 * slope {
                 low = t;

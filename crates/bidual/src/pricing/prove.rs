@@ -96,17 +96,15 @@ impl Oracle {
         let free = self.gauge.bias_radius();
         let slack = projected.slack * norm(nu);
         let outer = |upper: f64| upper.hypot(slack) * (1.0 + 1e-15);
-        let inner = Goal {
-            target: (goal.target * goal.target - slack * slack).max(0.0).sqrt(),
-            ..*goal
-        };
+        let inner =
+            Goal { target: (goal.target * goal.target - slack * slack).max(0.0).sqrt(), ..*goal };
         let starts: Vec<(Vec<f64>, bool)> = starts
             .iter()
             .map(|(u, negative)| (projected.project(u, free.is_some()), *negative))
             .collect();
         let mut watch = |b: &Bracket| go_on(&Bracket { upper: outer(b.upper), ..*b });
-        let by_moments = free.is_none()
-            && (CONES_UP_TO + 1..=moments::MAX_DIMENSION).contains(&projected.dim());
+        let by_moments =
+            free.is_none() && (CONES_UP_TO + 1..=moments::MAX_DIMENSION).contains(&projected.dim());
         let found = if by_moments {
             by_rows(&projected.flat, projected.dim(), nu, &inner, budget, &starts, &mut watch)
         } else {
