@@ -186,7 +186,7 @@ impl Stored {
             dual: finite(file, "dual")?,
             status: parse(file, "status", status_of)?,
             iterations: plain(file, "iterations")?,
-            cones: optional(file, "cones")?.unwrap_or(0),
+            cones: plain(file, "cones")?,
             patterns: plain(file, "pattern_count")?,
             cross_validation: file
                 .metadata

@@ -236,7 +236,7 @@ impl Global {
             if let ControlFlow::Break(status) = observer.observe(&progress) {
                 break status;
             }
-            if gap > 0.5 * tolerance && !found.is_empty() && idle < 3 {
+            if gap > 0.5 * tolerance && idle < 3 {
                 let before = state.upper;
                 if let Some(status) = self.improve(&mut state, &found, target, gap, observer)? {
                     break status;
