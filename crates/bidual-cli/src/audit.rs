@@ -184,10 +184,13 @@ fn coordinates(
         let without = unbiased(scaling);
         return (scaling.clone(), "as the network scales them", without);
     }
-    // centring would give it biases
-    if without && !matches!(args.audit.bias.map(Bias::from), Some(Bias::Penalised | Bias::Free)) {
+    let data = &training.dataset;
+    let standard = Scaling::standard(&data.x, &data.normalised_weights());
+    let unbiased_there = unbiased(&standard);
+    let biased = matches!(args.audit.bias.map(Bias::from), Some(Bias::Penalised | Bias::Free));
+    if without && !unbiased_there && !biased {
+        // centring would give it biases
         return (raw, "as they are, for want of hidden biases", true);
     }
-    let data = &training.dataset;
-    (Scaling::standard(&data.x, &data.normalised_weights()), "standardised", false)
+    (standard, "standardised", unbiased_there)
 }

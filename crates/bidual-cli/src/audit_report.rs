@@ -180,7 +180,7 @@ impl Report<'_> {
     fn verdict_text(&self) -> String {
         let audit = self.audit;
         let upper = audit.certificate.upper;
-        let tolerance = significant(self.options.tolerance, 1);
+        let tolerance = gap_text(self.options.tolerance);
         if self.certified() {
             return format!("globally optimal, to {tolerance} of the objective");
         }

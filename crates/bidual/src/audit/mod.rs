@@ -241,8 +241,8 @@ pub fn audit(
     )?;
     let proposal = found
         .first()
-        .filter(|c| c.value > lambda * (1.0 + 1e-9))
-        .map(|dearest| proposal::propose(global, dearest, &f, lambda, &options.scaling));
+        .map(|dearest| proposal::propose(global, dearest, &f, lambda, &options.scaling))
+        .filter(|p| p.price > lambda * (1.0 + 1e-6) && p.decrease > 1e-12 * upper.abs());
     let folded = tidied.network.clone().fold(&options.scaling);
     let after = value(&folded).min(upper);
     let (lower, method) = (solved.lower, solved.method);
