@@ -5,26 +5,31 @@
 //! converged. So training goes on from the network, over all networks, and the residual of what
 //! is found is proved too: that bound is about all networks as well, the one given among them.
 
+mod check;
 mod proposal;
+mod solve;
 mod tidy;
 
 pub use proposal::Proposal;
 
-use crate::certificate::{Certificate, Method, Scope, relative_gap};
+use crate::certificate::{Certificate, Scope, relative_gap};
 use crate::data::{Dataset, Scaling};
-use crate::fit::{Model, Prepared, finish, positive_lambda_max, prepare};
+use crate::fit::{Model, positive_lambda_max, prepare};
 use crate::formulation::objective;
-use crate::global::{Global, Neurons, Target};
-use crate::linalg::column;
+use crate::global::{Global, Neurons};
+use crate::linalg::Mat;
 use crate::network::{Bias, Network};
 use crate::optimal_set::{beta_estimate, unit_features};
 use crate::options::{Activation, Effort, Lambda, LossKind, Options, PatternChoice};
-use crate::pricing::{Bracket, Candidate, Goal};
-use crate::solver::{Deadline, Observer, Progress, Solution, Status};
+use crate::pricing::Candidate;
+use crate::solver::{Deadline, Observer, Status};
 use crate::stationarity::{Stationarity, StationarityOptions, network_stationarity};
 use crate::{Error, Result};
+use check::{check, choose_lambda, imbalance};
+use proposal::propose;
+use solve::{Task, improved};
 use std::time::{Duration, Instant};
-use tidy::{select, sizeable, tidy};
+use tidy::{Tidied, select, sizeable, tidy};
 
 /// Random starts of the search for the neuron to add first.
 const STARTS: usize = 256;
@@ -190,7 +195,7 @@ pub fn audit(
     observer: &mut dyn Observer,
 ) -> Result<Audit> {
     let started = Instant::now();
-    let mut given = check(network, data, options)?;
+    let given = check(network, data, options)?;
     let placeholder = options.fit(match options.lambda {
         Some(AuditLambda::Absolute(value)) => value,
         _ => 1.0,
@@ -199,67 +204,47 @@ pub fn audit(
     let Some(global) = &prepared.global else {
         return Err(Error::Option("an audit is over all networks".into()));
     };
-    let x = options.scaling.apply(&data.x);
-    settle_biases(&mut given, network, options)?;
-    let gauge = global.oracle().gauge();
-    let tidied = tidy(&given, &x, options.bias, &gauge, global.loss());
-    let neurons = Neurons::of(&tidied.network, options.bias);
-    let f = neurons.outputs(global.oracle().x());
-    let nu = global.residual(&f);
-    let (phi, sizes) = unit_features(&tidied.network, &x, options.bias);
-    let estimate = beta_estimate(&nu, &phi, &sizes);
-
-    observer.stage("λ_max");
+    let start = Start::new(given, &options.scaling.apply(&data.x), options.bias, global);
     let deadline = |share: f64| options.time_limit.map(|limit| started + limit.mul_f64(share));
+    observer.stage("λ_max");
     let mut limited = Deadline { inner: observer, deadline: deadline(0.25) };
     let lambda_max = positive_lambda_max(data, &prepared, &mut limited)?;
-    let lambda = choose_lambda(options, estimate, lambda_max)?;
+    let lambda = choose_lambda(options, start.estimate, lambda_max)?;
     let fit = options.fit(lambda);
     fit.validate()?;
 
-    observer.stage("solving");
-    let mut limited = Deadline { inner: observer, deadline: deadline(1.0) };
     let value = |network: &Network| {
         objective(network, data, &options.scaling, prepared.loss.as_ref(), lambda, options.bias)
     };
-    let unfolded = given.clone().fold(&options.scaling);
-    let upper = value(&unfolded);
-    let own =
-        Own { neurons: &neurons, nu: &nu, upper: upper.min(global.objective(&neurons, lambda)) };
-    let found = own.search(global);
-    let searched = Searched { own, found: &found, options, lambda };
-    let solved = searched.solve(global, data.samples(), &mut limited)?;
+    let given = start.given.clone().fold(&options.scaling);
+    let tidied = start.tidied.network.clone().fold(&options.scaling);
+    let upper = value(&given);
+    let after = value(&tidied).min(upper);
+    let found = start.search(global);
+    let task = Task { start: &start, found: &found, options, lambda, upper: after };
+    observer.stage("solving");
+    let mut limited = Deadline { inner: observer, deadline: deadline(1.0) };
+    let solved = task.solve(global, data.samples(), &mut limited)?;
 
-    let sizeable = sizeable(&tidied.network, options.bias, NEGLIGIBLE);
-    let stationarity = network_stationarity(
-        &select(&tidied.network, &sizeable),
-        &x,
-        &nu,
-        lambda,
-        options.bias,
-        options.stationarity,
-    )?;
-    let proposal = found
-        .first()
-        .map(|dearest| proposal::propose(global, dearest, &f, lambda, &options.scaling))
-        .filter(|p| p.price > lambda * (1.0 + 1e-6) && p.decrease > 1e-12 * upper.abs());
-    let folded = tidied.network.clone().fold(&options.scaling);
-    let after = value(&folded).min(upper);
-    let (lower, method) = (solved.lower, solved.method);
+    let (checked, stationarity) = start.stationarity(lambda, options)?;
+    let (lower, method) = (solved.solution.lower, solved.method);
     let mut audit = Audit {
         lambda,
         lambda_estimated: options.lambda.is_none(),
-        estimate,
+        estimate: start.estimate,
         lambda_max,
         certificate: Certificate { lower, upper, scope: Scope::Complete, method },
         own_lower: solved.own_lower,
         tidied: after,
         neurons: network.neurons(),
-        idle: network.neurons() - tidied.origin.len(),
-        imbalance: imbalance(&given, &tidied.origin, options.bias),
+        idle: network.neurons() - start.tidied.origin.len(),
+        imbalance: imbalance(&start.given, &start.tidied.origin, options.bias),
         stationarity,
-        checked: sizeable.iter().map(|&k| tidied.origin[k]).collect(),
-        proposal,
+        checked,
+        proposal: found
+            .first()
+            .map(|dearest| propose(global, dearest, &start.f, lambda, &options.scaling))
+            .filter(|p| p.price > lambda * (1.0 + 1e-6) && p.decrease > 1e-12 * upper.abs()),
         best: solved.solution.upper.min(after),
         best_neurons: solved.solution.z.columns.len(),
         best_gap: 0.0,
@@ -267,8 +252,8 @@ pub fn audit(
         improved: None,
     };
     if options.improve {
-        let alternatives = [folded, unfolded];
-        let model = improved(data, &fit, &prepared, solved, (lambda, lambda_max), &alternatives)?;
+        let lambdas = (lambda, lambda_max);
+        let model = improved(data, &fit, &prepared, solved, lambdas, &[tidied, given])?;
         (audit.best, audit.best_neurons) = (model.certificate.upper, model.network.neurons());
         audit.improved = Some(model);
     }
@@ -276,222 +261,46 @@ pub fn audit(
     Ok(audit)
 }
 
-/// The network on scaled features, if it is one that the options are about.
-fn check(network: &Network, data: &Dataset, options: &AuditOptions) -> Result<Network> {
-    if network.gates.is_some() {
-        return Err(Error::Option("only ReLU networks can be audited".into()));
-    }
-    let (d, features) = (network.inputs(), data.features());
-    if d != features || options.scaling.mean.len() != d {
-        return Err(Error::Data(format!(
-            "the network takes {d} features, the scaling {}, and the data have {features}: give the data that the network was trained on",
-            options.scaling.mean.len()
-        )));
-    }
-    let finite = |values: &[f64]| values.iter().all(|v| v.is_finite());
-    let columns = (0..network.neurons()).all(|j| finite(column(&network.weights, j)));
-    if !(columns
-        && finite(&network.biases)
-        && finite(&network.outputs)
-        && network.output_bias.is_finite())
-    {
-        return Err(Error::Data(
-            "the network has weights that are not finite: it has diverged".into(),
-        ));
-    }
-    if !options.output_bias && network.output_bias != 0.0 {
-        return Err(Error::Option(format!(
-            "the network has the output bias {}: audit it with one",
-            network.output_bias
-        )));
-    }
-    Ok(network.clone().unfold(&options.scaling))
+/// The network on scaled features, and what follows from it without λ.
+struct Start {
+    given: Network,
+    tidied: Tidied,
+    /// Neurons of the tidied network, and their outputs.
+    neurons: Neurons,
+    f: Vec<f64>,
+    nu: Vec<f64>,
+    estimate: Option<f64>,
+    x: Mat,
 }
 
-/// Without hidden biases those on scaled features must vanish: up to rounding they are set to 0.
-fn settle_biases(given: &mut Network, raw: &Network, options: &AuditOptions) -> Result<()> {
-    if options.bias != Bias::None {
-        return Ok(());
+impl Start {
+    fn new(given: Network, x: &Mat, bias: Bias, global: &Global) -> Self {
+        let tidied = tidy(&given, x, bias, &global.oracle().gauge(), global.loss());
+        let neurons = Neurons::of(&tidied.network, bias);
+        let f = neurons.outputs(global.oracle().x());
+        let nu = global.residual(&f);
+        let (phi, sizes) = unit_features(&tidied.network, x, bias);
+        let estimate = beta_estimate(&nu, &phi, &sizes);
+        Self { given, tidied, neurons, f, nu, estimate, x: x.clone() }
     }
-    if !raw.has_no_hidden_biases(&options.scaling) {
-        return Err(Error::Option(
-            "the network has hidden biases where weight decay is measured: audit it with penalised or free ones, or on features that are not centred"
-                .into(),
-        ));
-    }
-    given.biases.fill(0.0);
-    Ok(())
-}
 
-fn choose_lambda(options: &AuditOptions, estimate: Option<f64>, lambda_max: f64) -> Result<f64> {
-    match (options.lambda, estimate) {
-        (Some(AuditLambda::Absolute(value)), _) => Ok(value),
-        (Some(AuditLambda::Fraction(share)), _) => Ok(share * lambda_max),
-        (None, Some(value)) if value > 1e-12 * lambda_max => Ok(value),
-        (None, Some(value)) => Err(Error::Option(format!(
-            "the network is closest to stationary at λ = {value:.3e}, which is not positive: it was trained without weight decay, or is far from converged; give λ"
-        ))),
-        (None, None) => Err(Error::Option(
-            "no neuron of the network is active on the data, so no λ can be read off it: give λ"
-                .into(),
-        )),
-    }
-}
-
-/// Largest |ρ(w) − |a|| of the listed neurons, relative to the larger of the two.
-fn imbalance(network: &Network, neurons: &[usize], bias: Bias) -> f64 {
-    let of = |&j: &usize| {
-        let w = column(&network.weights, j);
-        let (rho, a) =
-            (crate::optimal_set::gauge(w, network.biases[j], bias), network.outputs[j].abs());
-        (rho - a).abs() / rho.max(a)
-    };
-    neurons.iter().map(of).fold(0.0, f64::max)
-}
-
-/// The neurons of the network, their residual and the best objective known for them.
-struct Own<'a> {
-    neurons: &'a Neurons,
-    nu: &'a [f64],
-    upper: f64,
-}
-
-impl Own<'_> {
-    /// Dear neurons at the network's own residual.
+    /// Dear neurons at the network's own residual, the dearest first.
     fn search(&self, global: &Global) -> Vec<Candidate> {
         let directions = self.neurons.directions(&global.oracle().gauge());
-        global.oracle().search(self.nu, &directions, STARTS, 0, 0.0)
-    }
-}
-
-/// What is known before training goes on.
-struct Searched<'a> {
-    own: Own<'a>,
-    found: &'a [Candidate],
-    options: &'a AuditOptions,
-    lambda: f64,
-}
-
-/// The result of training on, with the better of two bounds.
-struct Solved {
-    solution: Solution,
-    method: Method,
-    lower: f64,
-    own_lower: Option<f64>,
-}
-
-impl Searched<'_> {
-    /// Proves the network's own residual where that can be enough, trains on from the network
-    /// otherwise, and keeps the better bound.
-    fn solve(&self, global: &Global, rows: usize, observer: &mut dyn Observer) -> Result<Solved> {
-        let (lambda, tolerance) = (self.lambda, self.options.tolerance);
-        let kappa = self.found.first().map_or(lambda, |c| c.value);
-        // κ(ν) ≥ kappa: the own residual cannot prove more
-        let hope = global.lower_bound(self.own.nu, kappa, lambda);
-        let mut own = None;
-        if relative_gap(hope, self.own.upper) <= 0.9 * tolerance {
-            observer.stage("proving over all networks");
-            let wanted = self.own.upper * (1.0 - 0.95 * tolerance);
-            let (lower, method) = self.prove(global, rows, wanted, observer);
-            if relative_gap(lower, self.own.upper) <= tolerance {
-                return Ok(self.without_training(global, lower, method));
-            }
-            own = Some((lower, method));
-            observer.stage("solving");
-        }
-        let target = Target {
-            lambda,
-            // a little below the tolerance: the network is evaluated anew from its weights
-            tolerance: 0.7 * tolerance,
-            budget: Some(self.options.effort.budget(rows)),
-            max_rounds: usize::MAX,
-        };
-        let solved = global.solve(&target, Some(self.own.neurons), observer)?;
-        let mut result = Solved {
-            solution: Solution {
-                z: solved.neurons.to_columns(),
-                nu: solved.nu,
-                upper: solved.upper,
-                lower: solved.lower,
-                status: solved.status,
-                iterations: solved.rounds,
-            },
-            method: solved.method,
-            lower: solved.lower,
-            own_lower: None,
-        };
-        if own.is_none() && hope > solved.lower && !solved.status.is_early() {
-            let wanted = hope - 0.05 * (self.own.upper - hope);
-            own = Some(self.prove(global, rows, wanted, observer));
-        }
-        result.own_lower = own.map(|o| o.0);
-        if let Some((lower, method)) = own.filter(|o| o.0 > result.lower) {
-            (result.lower, result.method) = (lower, method);
-            (result.solution.lower, result.solution.nu) = (lower, self.own.nu.to_vec());
-        }
-        Ok(result)
+        global.oracle().search(&self.nu, &directions, STARTS, 0, 0.0)
     }
 
-    /// The lower bound of the own residual, proved up to `wanted` if the work allowed suffices.
-    fn prove(
+    /// The neurons that are not negligible, by their place in the network given, and the verdict
+    /// on them.
+    fn stationarity(
         &self,
-        global: &Global,
-        rows: usize,
-        wanted: f64,
-        observer: &mut dyn Observer,
-    ) -> (f64, Method) {
-        let (nu, lambda) = (self.own.nu, self.lambda);
-        let goal = Goal { target: global.target(nu, wanted, lambda), tolerance: 1e-9 };
-        let starts: Vec<(Vec<f64>, bool)> =
-            self.found.iter().map(|c| (c.direction.clone(), c.negative)).collect();
-        let go_on = &mut |bracket: &Bracket| {
-            let lower = global.lower_bound(nu, bracket.upper, lambda);
-            let (upper, active) = (self.own.upper, self.own.neurons.len());
-            let progress = Progress { iteration: 0, upper, lower, active };
-            observer.observe(&progress).is_continue()
-        };
-        let budget = self.options.effort.budget(rows);
-        let proof = global.oracle().prove(nu, &goal, &budget, &starts, go_on);
-        (global.lower_bound(nu, proof.upper, lambda), proof.method)
+        lambda: f64,
+        options: &AuditOptions,
+    ) -> Result<(Vec<usize>, Stationarity)> {
+        let network = &self.tidied.network;
+        let sizeable = sizeable(network, options.bias, NEGLIGIBLE);
+        let (kept, limits) = (select(network, &sizeable), options.stationarity);
+        let found = network_stationarity(&kept, &self.x, &self.nu, lambda, options.bias, limits)?;
+        Ok((sizeable.iter().map(|&k| self.tidied.origin[k]).collect(), found))
     }
-
-    /// The network itself, whose own residual is proof enough.
-    fn without_training(&self, global: &Global, lower: f64, method: Method) -> Solved {
-        let solution = Solution {
-            z: self.own.neurons.to_columns(),
-            nu: self.own.nu.to_vec(),
-            upper: global.objective(self.own.neurons, self.lambda),
-            lower,
-            status: Status::Certified,
-            iterations: 0,
-        };
-        Solved { solution, method, lower, own_lower: Some(lower) }
-    }
-}
-
-/// The solved network as a model, or one of `alternatives` (on raw features) if rounding or
-/// pruning made that the better one.
-fn improved(
-    data: &Dataset,
-    options: &Options,
-    prepared: &Prepared,
-    solved: Solved,
-    lambdas: (f64, f64),
-    alternatives: &[Network],
-) -> Result<Model> {
-    let Solved { solution, method, .. } = solved;
-    let mut model = finish(data, options, prepared, (solution, method), lambdas, None)?;
-    for network in alternatives {
-        let (scaling, loss) = (&prepared.scaling, prepared.loss.as_ref());
-        let upper = objective(network, data, scaling, loss, lambdas.0, options.bias);
-        if upper < model.certificate.upper {
-            model.certificate.upper = upper;
-            model.patterns = network.neurons();
-            model.network = network.clone();
-        }
-    }
-    if model.certificate.relative_gap() <= options.tolerance {
-        model.status = Status::Certified;
-    }
-    Ok(model)
 }
