@@ -125,7 +125,7 @@ def main():
     parser.add_argument("--data", type=pathlib.Path, required=True)
     parser.add_argument("--bidual", type=pathlib.Path, default=ROOT / "target/release/bidual")
     parser.add_argument("--work", type=pathlib.Path)
-    parser.add_argument("--time-limit", default="30s")
+    parser.add_argument("--time-limit", default="60s")
     parser.add_argument("--out", type=pathlib.Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
