@@ -28,6 +28,8 @@ pub(super) struct Solved {
     pub solution: Solution,
     /// How its lower bound was proved.
     pub method: Method,
+    /// Cones examined by proofs.
+    pub cones: usize,
     /// The bound of the network's own residual, if it was asked for one.
     pub own_lower: Option<f64>,
 }
@@ -49,11 +51,11 @@ impl Task<'_> {
         if relative_gap(hope, self.upper) <= 0.9 * tolerance {
             observer.stage("proving over all networks");
             let wanted = self.upper * (1.0 - 0.95 * tolerance);
-            let (lower, method) = self.prove(global, rows, wanted, observer);
+            let (lower, method, cones) = self.prove(global, rows, wanted, observer);
             if relative_gap(lower, self.upper) <= tolerance {
-                return Ok(self.without_training(global, lower, method));
+                return Ok(self.without_training(global, lower, method, cones));
             }
-            own = Some((lower, method));
+            own = Some((lower, method, cones));
             observer.stage("solving");
         }
         let target = Target {
@@ -74,6 +76,7 @@ impl Task<'_> {
                 iterations: solved.rounds,
             },
             method: solved.method,
+            cones: solved.cones,
             own_lower: None,
         };
         if own.is_none() && hope > solved.lower && !solved.status.is_early() {
@@ -81,7 +84,8 @@ impl Task<'_> {
             own = Some(self.prove(global, rows, wanted, observer));
         }
         result.own_lower = own.map(|o| o.0);
-        if let Some((lower, method)) = own.filter(|o| o.0 > result.solution.lower) {
+        result.cones += own.map_or(0, |o| o.2);
+        if let Some((lower, method, _)) = own.filter(|o| o.0 > result.solution.lower) {
             result.method = method;
             (result.solution.lower, result.solution.nu) = (lower, self.start.nu.clone());
         }
@@ -95,7 +99,7 @@ impl Task<'_> {
         rows: usize,
         wanted: f64,
         observer: &mut dyn Observer,
-    ) -> (f64, Method) {
+    ) -> (f64, Method, usize) {
         let (nu, lambda) = (self.start.nu.as_slice(), self.lambda);
         let goal = Goal { target: global.target(nu, wanted, lambda), tolerance: 1e-9 };
         let starts: Vec<(Vec<f64>, bool)> =
@@ -108,11 +112,17 @@ impl Task<'_> {
         };
         let budget = self.options.effort.budget(rows);
         let proof = global.oracle().prove(nu, &goal, &budget, &starts, go_on);
-        (global.lower_bound(nu, proof.upper, lambda), proof.method)
+        (global.lower_bound(nu, proof.upper, lambda), proof.method, proof.cones)
     }
 
     /// The network itself, whose own residual is proof enough.
-    fn without_training(&self, global: &Global, lower: f64, method: Method) -> Solved {
+    fn without_training(
+        &self,
+        global: &Global,
+        lower: f64,
+        method: Method,
+        cones: usize,
+    ) -> Solved {
         let solution = Solution {
             z: self.start.neurons.to_columns(),
             nu: self.start.nu.clone(),
@@ -121,7 +131,7 @@ impl Task<'_> {
             status: Status::Certified,
             iterations: 0,
         };
-        Solved { solution, method, own_lower: Some(lower) }
+        Solved { solution, method, cones, own_lower: Some(lower) }
     }
 }
 
@@ -135,8 +145,9 @@ pub(super) fn improved(
     lambdas: (f64, f64),
     alternatives: &[Network],
 ) -> Result<Model> {
-    let Solved { solution, method, .. } = solved;
-    let mut model = finish(data, options, prepared, (solution, method), lambdas, None)?;
+    let Solved { solution, method, cones, .. } = solved;
+    let solved = crate::fit::Solved { solution, method, cones };
+    let mut model = finish(data, options, prepared, solved, lambdas, None)?;
     for network in alternatives {
         let (scaling, loss) = (&prepared.scaling, prepared.loss.as_ref());
         let upper = objective(network, data, scaling, loss, lambdas.0, options.bias);
