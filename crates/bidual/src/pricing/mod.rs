@@ -5,10 +5,12 @@
 //! nothing here lists cells: [`Oracle::search`] climbs (a lower bound, with the
 //! neurons that attain it), [`Oracle::prove`] bounds from above.
 
+mod cells;
 mod local;
 mod prove;
 pub mod simplicial;
 
+pub use cells::CellPrices;
 pub use prove::{Bracket, Budget, Goal, Proof};
 
 use crate::cone::{Gauge, Rows};
