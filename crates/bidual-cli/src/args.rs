@@ -1,8 +1,8 @@
 //! The command line. Values are checked here as far as they can be without data.
 
 use crate::values::{
-    ActivationArg, BiasArg, LayoutArg, LossArg, PatternsArg, duration, lambda, loss, patterns,
-    share, share_or_zero,
+    ActivationArg, BiasArg, LayoutArg, LossArg, PatternsArg, ScopeArg, duration, lambda, loss,
+    patterns, share, share_or_zero,
 };
 use bidual::Lambda;
 use bidual_io::foreign::ArrayNames;
@@ -95,11 +95,17 @@ pub struct TrainArgs {
     /// Use the features as they are instead of with mean 0 and standard deviation 1
     #[arg(long)]
     pub no_standardize: bool,
-    /// Activation patterns: how many to sample, `all` cells (small data; the proof then covers
-    /// every network), or a table of gates on raw features, a row a gate: one column per feature,
-    /// and optionally a last one with the threshold
-    #[arg(long, value_name = "N|all|FILE", default_value = "500", value_parser = patterns)]
-    pub patterns: PatternsArg,
+    /// Over which networks to train and prove. global: all ReLU networks of any width, until it is
+    /// proved or time is up. auto: the same, but the proof stops after a fixed amount of work (about
+    /// half a minute). sampled: networks on randomly drawn activation patterns or gates. [default:
+    /// auto for ReLU neurons without --patterns, sampled otherwise]
+    #[arg(long, value_enum)]
+    pub scope: Option<ScopeArg>,
+    /// Activation patterns or gates of the sampled scope: how many to draw, `all` cells (small
+    /// data), or a table of gates on raw features, a row a gate: one column per feature, and
+    /// optionally a last one with the threshold [default: 500]
+    #[arg(long, value_name = "N|all|FILE", value_parser = patterns)]
+    pub patterns: Option<PatternsArg>,
     /// Share of the samples on which each sampled pattern is active
     #[arg(long, value_name = "Q", value_parser = share, allow_negative_numbers = true)]
     pub active_share: Option<f64>,
@@ -139,6 +145,9 @@ pub struct FitArgs {
     /// Write the predictions for DATA here (.csv or .npy)
     #[arg(long, value_name = "FILE")]
     pub predictions: Option<PathBuf>,
+    /// Write how objective and proved bound have closed here (.csv): seconds, upper, lower, neurons
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
     /// Weight decay: a fraction of the λ at which the network is constant, abs:VALUE, or cv for
     /// the best under cross-validation
     #[arg(long, value_name = "cv|FRACTION|abs:VALUE", default_value = "cv", value_parser = lambda, allow_negative_numbers = true)]

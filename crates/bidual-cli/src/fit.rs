@@ -8,11 +8,11 @@ use crate::model_file::Stored;
 use crate::model_text::{activation_key, bias_key, loss_key};
 use crate::options::{options, set_threads};
 use crate::predict;
-use crate::progress::Watch;
+use crate::progress::{Moment, Watch};
 use crate::report::{self, Score, gap_text, significant, significant_above};
 use anyhow::{Result, bail, ensure};
 use bidual::solver::Status;
-use bidual::{Activation, Lambda};
+use bidual::{Activation, Lambda, PatternChoice};
 use bidual_io::atomic::{check_output, write_atomically};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -48,6 +48,22 @@ pub fn run(args: &FitArgs) -> Result<Outcome> {
     if let Some(path) = &args.output {
         tensors.save(path)?;
     }
+    if let Some(path) = &args.history {
+        let mut text = String::from("seconds,upper,lower,neurons\n");
+        let mut moments = watch.history().to_vec();
+        let certificate = stored.model.certificate;
+        moments.push(Moment {
+            seconds: started.elapsed().as_secs_f64(),
+            upper: certificate.upper,
+            lower: certificate.lower,
+            neurons: stored.model.network.neurons(),
+        });
+        for m in moments {
+            // writing to a string cannot fail
+            let _ = writeln!(text, "{:.4},{:?},{:?},{}", m.seconds, m.upper, m.lower, m.neurons);
+        }
+        write_atomically(path, |out| out.write_all(text.as_bytes()))?;
+    }
     if let (Some(path), Some(bytes)) = (&args.onnx, exported) {
         write_atomically(path, |out| out.write_all(&bytes))?;
     }
@@ -74,7 +90,8 @@ pub fn run(args: &FitArgs) -> Result<Outcome> {
 
 /// Before the long computation: extensions, directories, and no file named twice.
 fn check_outputs(args: &FitArgs) -> Result<()> {
-    for (path, expected) in [(&args.output, "safetensors"), (&args.onnx, "onnx")] {
+    let named = [(&args.output, "safetensors"), (&args.onnx, "onnx"), (&args.history, "csv")];
+    for (path, expected) in named {
         let Some(path) = path else { continue };
         let found = extension(path);
         if found != expected {
@@ -89,10 +106,10 @@ fn check_outputs(args: &FitArgs) -> Result<()> {
         predict::check_output(path, None)?;
     }
     let mut others = vec![&args.train.data];
-    if let crate::values::PatternsArg::File(path) = &args.train.patterns {
+    if let Some(crate::values::PatternsArg::File(path)) = &args.train.patterns {
         others.push(path);
     }
-    for path in [&args.output, &args.onnx, &args.predictions].into_iter().flatten() {
+    for path in [&args.output, &args.onnx, &args.predictions, &args.history].into_iter().flatten() {
         refuse_overwrite(path, &others)?;
         others.push(path);
     }
@@ -121,12 +138,13 @@ struct Fitted<'a> {
 }
 
 impl Fitted<'_> {
-    fn files(&self) -> [(&'static str, Option<&PathBuf>); 3] {
+    fn files(&self) -> [(&'static str, Option<&PathBuf>); 4] {
         let args = self.args;
         [
             ("model", args.output.as_ref()),
             ("onnx", args.onnx.as_ref()),
             ("predictions", args.predictions.as_ref()),
+            ("history", args.history.as_ref()),
         ]
     }
 
@@ -145,16 +163,16 @@ impl Fitted<'_> {
             Activation::Relu => "ReLU neurons",
             Activation::Gated => "gated neurons",
         };
-        let gates = match options.activation {
-            Activation::Relu => "activation patterns",
-            Activation::Gated => "gates",
+        let from = match (options.activation, &options.patterns) {
+            (_, PatternChoice::Generated(_)) => String::new(),
+            (Activation::Relu, _) => format!(", from {} activation patterns", model.patterns),
+            (Activation::Gated, _) => format!(", from {} gates", model.patterns),
         };
         line(
             "network",
             format!(
-                "{} {kind}, from {} {gates}; hidden bias {}, output bias {}",
+                "{} {kind}{from}; hidden bias {}, output bias {}",
                 model.network.neurons(),
-                model.patterns,
                 bias_key(options.bias),
                 if options.output_bias { "free" } else { "none" }
             ),
@@ -248,6 +266,8 @@ impl Fitted<'_> {
             "score": self.score.json(),
             "seconds": self.seconds,
             "iterations": model.iterations,
+            "cones": model.cones,
+            "method": report::certificate_json(certificate)["method"],
             "version": env!("CARGO_PKG_VERSION"),
             "files": files,
         })

@@ -79,6 +79,7 @@ impl Stored {
             ("max_iterations", options.max_iterations.to_string()),
             ("folds", options.folds.to_string()),
             ("iterations", model.iterations.to_string()),
+            ("cones", model.cones.to_string()),
             ("certificate", certificate_json(&model.certificate).to_string()),
             ("status", status_key(model.status)),
             ("encoding", json!(self.encoding).to_string()),
@@ -170,7 +171,7 @@ impl Stored {
             "the metadata \"classes\" and \"loss\" contradict each other: write the model anew"
         );
         if options.activation == Activation::Gated
-            || !matches!(options.patterns, PatternChoice::All(_))
+            || !matches!(options.patterns, PatternChoice::All(_) | PatternChoice::Generated(_))
         {
             ensure!(
                 gates.is_some(),
@@ -185,6 +186,7 @@ impl Stored {
             dual: finite(file, "dual")?,
             status: parse(file, "status", status_of)?,
             iterations: plain(file, "iterations")?,
+            cones: plain(file, "cones")?,
             patterns: plain(file, "pattern_count")?,
             cross_validation: file
                 .metadata

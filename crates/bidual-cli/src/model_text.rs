@@ -6,7 +6,8 @@ use anyhow::{Result, anyhow};
 use bidual::path::CrossValidation;
 use bidual::solver::Status;
 use bidual::{
-    Activation, Bias, Certificate, Gates, Lambda, LossKind, Method, PatternChoice, Scaling, Scope,
+    Activation, Bias, Certificate, Effort, Gates, Lambda, LossKind, Method, PatternChoice, Scaling,
+    Scope,
 };
 use serde_json::Value;
 
@@ -60,7 +61,7 @@ pub fn bias_of(text: &str) -> Option<Bias> {
 
 pub fn status_of(text: &str) -> Option<Status> {
     use Status::*;
-    [Certified, IterationLimit, TimeLimit, Interrupted, Stalled]
+    [Certified, IterationLimit, TimeLimit, Interrupted, ProofLimit, Stalled]
         .into_iter()
         .find(|s| status_key(*s) == text)
 }
@@ -75,6 +76,8 @@ pub fn lambda_key(lambda: Lambda) -> String {
 
 pub fn patterns_key(patterns: &PatternChoice) -> String {
     match patterns {
+        PatternChoice::Generated(Effort::Auto) => "generated:auto".into(),
+        PatternChoice::Generated(Effort::Unlimited) => "generated:unlimited".into(),
         PatternChoice::Sampled(count) => format!("sampled:{count}"),
         PatternChoice::All(limit) => format!("all:{limit}"),
         PatternChoice::Given(_) => "given".into(),
@@ -84,6 +87,8 @@ pub fn patterns_key(patterns: &PatternChoice) -> String {
 pub fn patterns_of(text: &str, gates: Option<&Gates>, scaling: &Scaling) -> Result<PatternChoice> {
     let number = |text: &str| text.parse().ok();
     let choice = match (text.split_once(':'), gates) {
+        (Some(("generated", "auto")), _) => Some(PatternChoice::Generated(Effort::Auto)),
+        (Some(("generated", "unlimited")), _) => Some(PatternChoice::Generated(Effort::Unlimited)),
         (Some(("sampled", count)), _) => number(count).map(PatternChoice::Sampled),
         (Some(("all", limit)), _) => number(limit).map(PatternChoice::All),
         (None, Some(gates)) if text == "given" => {
@@ -115,6 +120,9 @@ pub fn certificate_of(text: &str) -> Result<Certificate> {
     let method = match value["method"].as_str() {
         Some("cone_pricing") => Method::ConePricing,
         Some("adjoint_norm") => Method::AdjointNorm,
+        Some("simplicial_cones") => Method::SimplicialCones,
+        Some("moments") => Method::Moments,
+        Some("norm_bound") => Method::NormBound,
         _ => return Err(wrong()),
     };
     // JSON has no infinity: a bound that was not reached is null

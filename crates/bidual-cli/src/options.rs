@@ -1,12 +1,15 @@
 //! From arguments to the options of a fit.
 
 use crate::args::TrainArgs;
-use crate::values::{ActivationArg, PatternsArg};
-use anyhow::{Context, Result, bail};
-use bidual::{Activation, Gates, Lambda, LossKind, Mat, Options, PatternChoice};
+use crate::values::{ActivationArg, PatternsArg, ScopeArg};
+use anyhow::{Context, Result, bail, ensure};
+use bidual::{Activation, Effort, Gates, Lambda, LossKind, Mat, Options, PatternChoice};
 use bidual_io::encoding::number_column;
 use bidual_io::table::read_table;
 use std::path::Path;
+
+/// Patterns that are drawn unless `--patterns` says otherwise.
+const SAMPLED: usize = 500;
 
 /// Cells that `--patterns all` lists at most: beyond it each pricing round takes minutes.
 const MOST_CELLS: usize = 200_000;
@@ -24,10 +27,30 @@ pub fn options(
         ActivationArg::Relu => Activation::Relu,
         ActivationArg::Gated => Activation::Gated,
     };
-    let patterns = match &args.patterns {
-        PatternsArg::Sampled(count) => PatternChoice::Sampled(*count),
-        PatternsArg::All => PatternChoice::All(MOST_CELLS),
-        PatternsArg::File(path) => {
+    let listed = args.patterns.is_some() || args.active_share.is_some();
+    let scope = args.scope.unwrap_or(match activation {
+        Activation::Relu if !listed => ScopeArg::Auto,
+        _ => ScopeArg::Sampled,
+    });
+    let generated = |effort| {
+        ensure!(
+            activation == Activation::Relu,
+            "--scope {}: the gates of a gated network are part of the model, so it can only be proved best among networks with the same gates; use --activation relu or leave --scope out",
+            if effort == Effort::Auto { "auto" } else { "global" }
+        );
+        ensure!(
+            !listed,
+            "--patterns and --active-share belong to --scope sampled: the other scopes cover all networks; drop one of the two"
+        );
+        Ok(PatternChoice::Generated(effort))
+    };
+    let patterns = match (scope, &args.patterns) {
+        (ScopeArg::Auto, _) => generated(Effort::Auto)?,
+        (ScopeArg::Global, _) => generated(Effort::Unlimited)?,
+        (ScopeArg::Sampled, None) => PatternChoice::Sampled(SAMPLED),
+        (ScopeArg::Sampled, Some(PatternsArg::Sampled(count))) => PatternChoice::Sampled(*count),
+        (ScopeArg::Sampled, Some(PatternsArg::All)) => PatternChoice::All(MOST_CELLS),
+        (ScopeArg::Sampled, Some(PatternsArg::File(path))) => {
             PatternChoice::Given(gates(path, names).with_context(|| "--patterns".to_owned())?)
         }
     };

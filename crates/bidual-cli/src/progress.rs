@@ -12,11 +12,22 @@ use std::time::{Duration, Instant};
 /// Set by the first Ctrl-C.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
+/// A moment of a solve: seconds since the start of the program, best objective, best proved bound.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Moment {
+    pub seconds: f64,
+    pub upper: f64,
+    pub lower: f64,
+    pub neurons: usize,
+}
+
 /// Shows iteration and gap on stderr if that is a terminal; stops the solver after Ctrl-C.
 pub struct Watch {
     bar: ProgressBar,
     stage: String,
     drawn: Instant,
+    started: Instant,
+    history: Vec<Moment>,
 }
 
 impl Watch {
@@ -39,7 +50,26 @@ impl Watch {
         if visible {
             bar.enable_steady_tick(Duration::from_millis(120));
         }
-        Ok(Self { bar, stage: "preparing".into(), drawn: Instant::now() })
+        let now = Instant::now();
+        Ok(Self { bar, stage: "preparing".into(), drawn: now, started: now, history: vec![] })
+    }
+
+    /// How objective and bound of the final solve have closed, a row an improvement.
+    pub fn history(&self) -> &[Moment] {
+        &self.history
+    }
+
+    fn record(&mut self, progress: &Progress) {
+        let last = self.history.last().copied();
+        let moment = Moment {
+            seconds: self.started.elapsed().as_secs_f64(),
+            upper: last.map_or(progress.upper, |m| m.upper.min(progress.upper)),
+            lower: last.map_or(progress.lower, |m| m.lower.max(progress.lower)),
+            neurons: progress.active,
+        };
+        if last.is_none_or(|m| m.upper != moment.upper || m.lower != moment.lower) {
+            self.history.push(moment);
+        }
     }
 
     /// Removes the bar.
@@ -57,6 +87,10 @@ impl Observer for Watch {
     fn observe(&mut self, progress: &Progress) -> ControlFlow<Status> {
         if INTERRUPTED.load(Ordering::SeqCst) {
             return ControlFlow::Break(Status::Interrupted);
+        }
+        // cross-validation solves other problems
+        if self.stage == "solving" || self.stage.starts_with("proving") {
+            self.record(progress);
         }
         // the text is built a few times a second, not at each iteration
         if !self.bar.is_hidden() && self.drawn.elapsed() >= Duration::from_millis(100) {

@@ -112,6 +112,9 @@ pub fn certificate_json(certificate: &Certificate) -> Value {
     let method = match certificate.method {
         Method::ConePricing => "cone_pricing",
         Method::AdjointNorm => "adjoint_norm",
+        Method::SimplicialCones => "simplicial_cones",
+        Method::Moments => "moments",
+        Method::NormBound => "norm_bound",
     };
     json!({
         "lower": certificate.lower,

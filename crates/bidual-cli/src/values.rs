@@ -53,6 +53,13 @@ impl From<BiasArg> for Bias {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ScopeArg {
+    Auto,
+    Global,
+    Sampled,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum PatternsArg {
     Sampled(usize),

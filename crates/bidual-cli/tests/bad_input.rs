@@ -152,7 +152,8 @@ fn outputs() {
 #[test]
 fn models() {
     let place = place();
-    place.expect(0, "fit data.csv --target y --lambda 0.1 -o m.safetensors --quiet");
+    place
+        .expect(0, "fit data.csv --target y --lambda 0.1 --scope sampled -o m.safetensors --quiet");
     let bytes = place.read("m.safetensors");
     let refuse = |says: &[&str]| {
         place.refuse("predict bad.safetensors data.csv -o p.csv", says);

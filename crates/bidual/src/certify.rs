@@ -74,7 +74,10 @@ pub(crate) fn certify_global(
     let stored = dual.filter(|d| d.0.len() == data.samples()).map(|(dual, hint)| {
         let mut nu = dual.to_vec();
         global.loss().clip_dual(&mut nu);
-        bound(nu, hint - 1e-10 * hint.abs())
+        let (lower, nu, method) = bound(nu, hint - 1e-10 * hint.abs());
+        // the same number as the fit, not a slightly better one
+        let same = lower >= hint && lower - hint <= 1e-6 * hint.abs();
+        (if same { hint } else { lower }, nu, method)
     });
     let best: (f64, Vec<f64>, Method) = match stored {
         Some(best) if relative_gap(best.0, upper) <= options.tolerance => best,

@@ -37,6 +37,14 @@ pub struct Prepared {
     pub global: Option<Global>,
 }
 
+/// A solution with the proof of its bound.
+pub(crate) struct Solved {
+    pub solution: Solution,
+    pub method: Method,
+    /// Cones examined by proofs over all networks.
+    pub cones: usize,
+}
+
 impl Prepared {
     pub(crate) fn certificate(&self, lower: f64, upper: f64) -> Certificate {
         let (scope, method) = (self.formulation.scope(), self.formulation.method());
@@ -53,16 +61,17 @@ impl Prepared {
         budget: Option<Budget>,
         start: Option<&SparseColumns>,
         observer: &mut dyn Observer,
-    ) -> Result<(Solution, Method)> {
+    ) -> Result<Solved> {
         let Some(global) = &self.global else {
             let program = self.formulation.program(lambda);
             let solver = default_solver(&program, tolerance, max_iterations);
-            return Ok((solver.solve(&program, start, observer)?, self.formulation.method()));
+            let solution = solver.solve(&program, start, observer)?;
+            return Ok(Solved { solution, method: self.formulation.method(), cones: 0 });
         };
         let start = start.map(Neurons::from_columns);
         let target = Target { lambda, tolerance, budget, max_rounds: max_iterations };
         let solution = global.solve(&target, start.as_ref(), observer)?;
-        let solved = Solution {
+        let found = Solution {
             z: solution.neurons.to_columns(),
             nu: solution.nu,
             upper: solution.upper,
@@ -70,7 +79,7 @@ impl Prepared {
             status: solution.status,
             iterations: solution.rounds,
         };
-        Ok((solved, solution.method))
+        Ok(Solved { solution: found, method: solution.method, cones: solution.cones })
     }
 
     /// The smallest λ at which the constant network is optimal: exact over the
@@ -223,8 +232,10 @@ pub struct Model {
     pub dual: Vec<f64>,
     /// Why the solver stopped.
     pub status: Status,
-    /// Iterations of the final solve.
+    /// Iterations of the final solve (rounds of training over all networks).
     pub iterations: usize,
+    /// Cones examined by the proofs over all networks, 0 without such proofs.
+    pub cones: usize,
     /// Raw ↔ scaled features.
     pub scaling: Scaling,
     /// Gates behind the patterns, on scaled features.
@@ -319,7 +330,7 @@ pub(crate) fn finish(
     data: &Dataset,
     options: &Options,
     prepared: &Prepared,
-    (solution, method): (Solution, Method),
+    Solved { solution, method, cones }: Solved,
     (lambda, lambda_max): (f64, f64),
     cross_validation: Option<CrossValidation>,
 ) -> Result<Model> {
@@ -364,6 +375,7 @@ pub(crate) fn finish(
         dual,
         status,
         iterations: solution.iterations,
+        cones,
         scaling: prepared.scaling.clone(),
         gates: prepared.gates.clone(),
         patterns: if prepared.global.is_some() { neurons } else { prepared.patterns },

@@ -72,7 +72,7 @@ impl Effort {
     pub fn budget(self, rows: usize) -> Budget {
         let cones = match self {
             // a cone costs about as much as there are rows near its kinks
-            Effort::Auto => (2e9 / (rows as f64 + 300.0)) as usize,
+            Effort::Auto => (6e9 / (rows as f64 + 300.0)) as usize,
             Effort::Unlimited => usize::MAX,
         };
         Budget { cones, memory: 1 << 30 }

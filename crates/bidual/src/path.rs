@@ -22,6 +22,8 @@ const CV_POINTS: usize = 16;
 const CV_RATIO: f64 = 1e-3;
 /// Relative gap on the folds: finer than the differences that a score can show.
 const CV_TOLERANCE: f64 = 1e-3;
+/// Rounds of training over all networks at each λ: a warm start needs few.
+const CV_ROUNDS: usize = 4;
 /// The path ends after so many values without a better score.
 const CV_PATIENCE: usize = 4;
 
@@ -105,9 +107,11 @@ impl Fold {
         options: &Options,
         observer: &mut dyn Observer,
     ) -> Result<std::result::Result<f64, Status>> {
-        let (start, limit) = (Some(&self.start), options.max_iterations);
-        let (solution, _) =
-            self.prepared.solve(lambda, CV_TOLERANCE, limit, None, start, observer)?;
+        let generated = self.prepared.global.is_some();
+        let limit = if generated { CV_ROUNDS } else { options.max_iterations };
+        let start = Some(&self.start);
+        let solution =
+            self.prepared.solve(lambda, CV_TOLERANCE, limit, None, start, observer)?.solution;
         if solution.status.is_early() {
             return Ok(Err(solution.status));
         }
@@ -226,7 +230,7 @@ pub fn path(
         let budget = options.proof_budget(data.samples());
         let solved =
             prepared.solve(lambda, tolerance, limit, budget, start.as_ref(), &mut observer)?;
-        start = Some(solved.0.z.clone());
+        start = Some(solved.solution.z.clone());
         let model = finish(data, options, &prepared, solved, (lambda, lambda_max), None)?;
         let stopped = model.status.is_early();
         let validation_loss = validation.map(|v| validation_loss(&model.network, v, loss));

@@ -7,7 +7,7 @@ use crate::arrangement::{Arrangement, Patterns};
 use crate::formulation::{Formulation, Relu};
 use crate::linalg::{Mat, column};
 use crate::pricing::Candidate;
-use crate::solver::{ColumnGeneration, Observer, Solver, SparseColumns, Status};
+use crate::solver::{ColumnGeneration, Observer, Progress, Solver, SparseColumns, Status};
 use std::sync::Arc;
 
 /// Cells of one master, with a start value per (cell, sign).
@@ -67,7 +67,11 @@ impl Global {
         };
         let relu = Relu::new(self.x.clone(), self.loss.clone(), arrangement, self.bias)?;
         let solver = ColumnGeneration { tolerance, ..Default::default() };
-        let solution = solver.solve(&relu.program(lambda), Some(&start), observer)?;
+        // its bounds are about these cells only
+        let mut quiet = |p: &Progress| {
+            observer.observe(&Progress { lower: f64::NEG_INFINITY, upper: state.upper, ..*p })
+        };
+        let solution = solver.solve(&relu.program(lambda), Some(&start), &mut quiet)?;
         let neurons = Neurons {
             negative: solution.z.columns.iter().map(|c| c % 2 == 1).collect(),
             values: solution.z.values,

@@ -9,7 +9,9 @@ mod gram;
 mod master;
 mod neurons;
 mod newton;
+mod search;
 mod slide;
+mod ties;
 
 pub use neurons::Neurons;
 
@@ -21,10 +23,11 @@ use crate::loss::{Loss, best_dual_value};
 use crate::network::Bias;
 use crate::pricing::{Bracket, Budget, Candidate, Goal, Oracle, Proof};
 use crate::solver::{Observer, Progress, Status, require_smooth};
-use newton::{Classes, Newton};
+use newton::Newton;
 use slide::slide;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use ties::Classes;
 
 /// Random starts of a local search for new neurons.
 const STARTS: usize = 192;
@@ -234,7 +237,7 @@ impl Global {
             if let ControlFlow::Break(status) = observer.observe(&progress) {
                 break status;
             }
-            if gap > 0.5 * tolerance && !found.is_empty() && idle < 3 {
+            if gap > 0.5 * tolerance && idle < 3 {
                 let before = state.upper;
                 if let Some(status) = self.improve(&mut state, &found, target, gap, observer)? {
                     break status;
@@ -359,7 +362,11 @@ impl Global {
         }
         let newton =
             Newton { x, rows: self.oracle.by_rows(), classes: &self.classes, loss, lambda, gauge };
-        let done = newton.run(&state.neurons, STEPS, &mut go_on);
+        // early rounds need no more accuracy than the gap deserves
+        let accuracy =
+            (if gap > 10.0 * target.tolerance { 1e-3 * gap } else { 1e-4 * target.tolerance })
+                .max(1e-15);
+        let done = newton.run(&state.neurons, STEPS, accuracy, &mut go_on);
         let value = self.objective(&done.neurons, lambda);
         if value <= state.upper {
             state.nu = self.residual(&done.neurons.outputs(x));

@@ -10,6 +10,8 @@
 
 use super::gram::Gram;
 use super::neurons::Neurons;
+use super::search::Scratch;
+use super::ties::{Classes, Neuron};
 use crate::cone::Gauge;
 use crate::linalg::{
     Mat, axpy, cholesky_in_place, cholesky_solve, column, column_mut, dot, gemm, norm,
@@ -18,59 +20,10 @@ use crate::linalg::{
 use crate::loss::Loss;
 use std::ops::ControlFlow;
 
-/// Relative decrease below which a step counts as converged.
-const CONVERGED: f64 = 1e-15;
+/// Steps over which the objective must fall by the accuracy asked for.
+const PATIENCE: usize = 8;
 
-/// Rows that are multiples of one another share their hyperplane and their ties.
-pub(crate) struct Classes {
-    /// Class of each row.
-    of: Vec<u32>,
-    members: Vec<Vec<u32>>,
-    norms: Vec<f64>,
-}
-
-impl Classes {
-    /// Groups equal rows of `x`.
-    pub fn new(x: &Mat) -> Self {
-        let mut index = std::collections::HashMap::new();
-        let (mut of, mut members): (Vec<u32>, Vec<Vec<u32>>) = (vec![], vec![]);
-        let mut norms = vec![];
-        for i in 0..x.nrows() {
-            let key: Vec<u64> = (0..x.ncols()).map(|j| (x[(i, j)] + 0.0).to_bits()).collect();
-            let next = members.len() as u32;
-            let class = *index.entry(key).or_insert(next);
-            if class == next {
-                members.push(vec![]);
-                norms.push((0..x.ncols()).map(|j| x[(i, j)] * x[(i, j)]).sum::<f64>().sqrt());
-            }
-            members[class as usize].push(i as u32);
-            of.push(class);
-        }
-        Self { of, members, norms }
-    }
-}
-
-/// A neuron with its ties.
-#[derive(Clone)]
-struct Neuron {
-    v: Vec<f64>,
-    sign: f64,
-    /// Tied classes.
-    ties: Vec<u32>,
-    /// Orthonormal basis of the tied rows, then of their complement: p×p.
-    basis: Mat,
-    /// Classes at 0 that the next step moves to the positive (true) or negative side.
-    released: Vec<(u32, bool)>,
-    /// On rows, 0/1 (ties are off).
-    mask: Vec<f64>,
-}
-
-impl Neuron {
-    fn free(&self, p: usize) -> usize {
-        p - self.ties.len()
-    }
-}
-
+/// The problem on which Newton's method runs.
 pub(crate) struct Newton<'a> {
     pub x: &'a Mat,
     /// The rows of `x`, one after the other.
@@ -86,142 +39,15 @@ pub(crate) struct Finished {
     pub neurons: Neurons,
     /// Packed patterns, ties on the side of their released state (off).
     pub cells: Vec<Vec<u64>>,
-    pub value: f64,
-    pub converged: bool,
-    pub iterations: usize,
 }
 
 impl Newton<'_> {
-    fn row(&self, i: usize) -> Vec<f64> {
-        (0..self.x.ncols()).map(|j| self.x[(i, j)]).collect()
-    }
-
-    /// Orthonormal basis: tied rows first, then the complement. False if a tie is dependent.
-    fn set_basis(&self, neuron: &mut Neuron) -> bool {
-        let p = self.x.ncols();
-        let mut columns: Vec<Vec<f64>> = vec![];
-        let push = |mut r: Vec<f64>, columns: &mut Vec<Vec<f64>>, least: f64| {
-            let before = norm(&r);
-            for _ in 0..2 {
-                for q in columns.iter() {
-                    let along = dot(q, &r);
-                    axpy(-along, q, &mut r);
-                }
-            }
-            let after = norm(&r);
-            if after <= least * before || after == 0.0 {
-                return false;
-            }
-            r.iter_mut().for_each(|v| *v /= after);
-            columns.push(r);
-            true
-        };
-        for &t in &neuron.ties {
-            if !push(self.row(self.classes.members[t as usize][0] as usize), &mut columns, 1e-9) {
-                return false;
-            }
-        }
-        // unit vectors, the least dependent first
-        while columns.len() < p {
-            let best = (0..p)
-                .max_by(|&a, &b| {
-                    let left = |j: usize| 1.0 - columns.iter().map(|q| q[j] * q[j]).sum::<f64>();
-                    left(a).total_cmp(&left(b)).then(b.cmp(&a))
-                })
-                .unwrap_or(0);
-            let mut e = vec![0.0; p];
-            e[best] = 1.0;
-            if !push(e, &mut columns, 1e-12) {
-                return false;
-            }
-        }
-        neuron.basis = Mat::from_fn(p, p, |i, k| columns[k][i]);
-        true
-    }
-
-    /// v ← its projection on the null space of the ties.
-    fn snap(&self, neuron: &mut Neuron) {
-        for k in 0..neuron.ties.len() {
-            let q = column(&neuron.basis, k).to_vec();
-            let along = dot(&q, &neuron.v);
-            axpy(-along, &q, &mut neuron.v);
-        }
-    }
-
-    fn tie(&self, neuron: &mut Neuron, class: u32) -> bool {
-        let before = (neuron.ties.clone(), neuron.basis.clone());
-        if neuron.ties.contains(&class) || neuron.ties.len() + 1 >= self.x.ncols() {
-            return false;
-        }
-        neuron.ties.push(class);
-        if !self.set_basis(neuron) {
-            (neuron.ties, neuron.basis) = before;
-            return false;
-        }
-        self.snap(neuron);
-        true
-    }
-
-    fn masks(&self, neuron: &mut Neuron, t: &[f64]) {
-        for (m, t) in neuron.mask.iter_mut().zip(t) {
-            *m = if *t > 0.0 { 1.0 } else { 0.0 };
-        }
-        for &class in &neuron.ties {
-            for &i in &self.classes.members[class as usize] {
-                neuron.mask[i as usize] = 0.0;
-            }
-        }
-        for &(class, on) in &neuron.released {
-            for &i in &self.classes.members[class as usize] {
-                neuron.mask[i as usize] = if on { 1.0 } else { 0.0 };
-            }
-        }
-    }
-
-    fn penalised<'v>(&self, v: &'v [f64]) -> &'v [f64] {
-        &v[..self.gauge.penalised(v.len())]
-    }
-
-    /// F + λΣ‖v_j‖ at V + tD from projections; with the right derivative along D.
-    fn along(
-        &self,
-        neurons: &[Neuron],
-        (t0, td): (&Mat, &Mat),
-        d: &Mat,
-        t: f64,
-        scratch: &mut Scratch,
-    ) -> (f64, f64) {
-        let Scratch { f, df, nu } = scratch;
-        f.fill(0.0);
-        df.fill(0.0);
-        let (mut value, mut slope) = (0.0, 0.0);
-        for (j, neuron) in neurons.iter().enumerate() {
-            let s = neuron.sign;
-            for (((f, df), a), b) in
-                f.iter_mut().zip(df.iter_mut()).zip(column(t0, j)).zip(column(td, j))
-            {
-                let at = a + t * b;
-                let on = at > 0.0 || (at == 0.0 && *b > 0.0);
-                let (a, b) = if on { (s * at, s * b) } else { (0.0, 0.0) };
-                *f += a;
-                *df += b;
-            }
-            let (v, dv) = (self.penalised(&neuron.v), self.penalised(column(d, j)));
-            let (vv, vd, dd) = (dot(v, v), dot(v, dv), dot(dv, dv));
-            let size = (vv + t * (2.0 * vd + t * dd)).max(0.0).sqrt();
-            value += self.lambda * size;
-            slope += self.lambda * if size > 0.0 { (vd + t * dd) / size } else { dd.sqrt() };
-        }
-        value += self.loss.value_and_residual(f, nu);
-        slope -= dot(nu, df);
-        (value, slope)
-    }
-
-    /// Runs at most `limit` steps.
+    /// Runs at most `limit` steps, until they promise less than `accuracy` (relative).
     pub fn run(
         &self,
         start: &Neurons,
         limit: usize,
+        accuracy: f64,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Finished {
         let (n, p) = (self.x.nrows(), self.x.ncols());
@@ -235,13 +61,18 @@ impl Newton<'_> {
                 mask: vec![0.0; n],
             })
             .collect();
-        let mut scratch = Scratch { f: vec![0.0; n], df: vec![0.0; n], nu: vec![0.0; n] };
-        let (mut converged, mut iterations) = (false, 0);
+        let mut scratch = Scratch {
+            f: vec![0.0; n],
+            df: vec![0.0; n],
+            nu: vec![0.0; n],
+            offset: 0.0,
+            slope: 0.0,
+        };
+        let mut iterations = 0;
         let mut damping = 1e-12;
         let mut cache: Option<Gram> = None;
         let mut first = true;
-        let mut value = f64::INFINITY;
-        let mut stalls = 0;
+        let (mut stalls, mut history) = (0, vec![]);
         while iterations < limit && go_on().is_continue() {
             let m = neurons.len();
             if m == 0 {
@@ -250,9 +81,7 @@ impl Newton<'_> {
             iterations += 1;
             // projections, masks, outputs
             let mut t0 = self.project(&neurons);
-            let zero = Mat::zeros(n, m);
-            let still = Mat::zeros(p, m);
-            (value, _) = self.along(&neurons, (&t0, &zero), &still, 0.0, &mut scratch);
+            let mut value = self.rest(&neurons, &t0, &mut scratch);
             if first {
                 // rows that the slide has left on their kink
                 first = false;
@@ -261,11 +90,17 @@ impl Newton<'_> {
                     self.first_ties(&mut neurons[j], column(&t0, j), &scratch.nu);
                 }
                 t0 = self.project(&neurons);
-                (value, _) = self.along(&neurons, (&t0, &zero), &still, 0.0, &mut scratch);
+                value = self.rest(&neurons, &t0, &mut scratch);
                 if value > before.2 + 1e-9 * before.2.abs() {
                     (neurons, t0, value) = before;
-                    let _ = self.along(&neurons, (&t0, &zero), &still, 0.0, &mut scratch);
+                    self.rest(&neurons, &t0, &mut scratch);
                 }
+            }
+            history.push(value);
+            if let Some(before) = iterations.checked_sub(PATIENCE + 1)
+                && history[before] - value <= accuracy * value.abs()
+            {
+                break;
             }
             for j in 0..m {
                 self.masks(&mut neurons[j], column(&t0, j));
@@ -296,7 +131,8 @@ impl Newton<'_> {
                 }
             }
             let mut hessian = vec![0.0; n];
-            self.loss.hessian_diagonal_into(&scratch.f, &mut hessian);
+            // the outputs in `scratch` contain the output bias
+            self.plain().hessian_diagonal_into(&scratch.f, &mut hessian);
             let mut gram = self.reduced_gram(&neurons, &offsets, &hessian, &mut cache);
             for (j, neuron) in neurons.iter().enumerate() {
                 let k = neuron.ties.len();
@@ -343,15 +179,23 @@ impl Newton<'_> {
                 }
             }
             let decrement = dot(&gradient, &step);
-            if decrement <= CONVERGED * value.abs() {
+            if decrement <= accuracy * value.abs() {
                 // a stationary point on its ties: are their multipliers in [0, 1]?
                 if !self.release(&mut neurons, &full, &nu) {
-                    converged = true;
                     break;
                 }
                 continue;
             }
             let td = self.project_onto(&neurons, &d);
+            if self.loss.as_intercept().is_some() {
+                let total: f64 = hessian.iter().sum();
+                let moved = |j: usize| {
+                    let masks = neurons[j].mask.iter().zip(&hessian).zip(column(&td, j));
+                    neurons[j].sign * masks.map(|((m, h), t)| m * h * t).sum::<f64>()
+                };
+                let moment: f64 = (0..m).map(moved).sum();
+                scratch.slope = if total > 0.0 { -moment / total } else { 0.0 };
+            }
             let mut cap = 1.0;
             let (best, kink) = loop {
                 let found = self.search(&neurons, (&t0, &td), &d, value, cap, &mut scratch);
@@ -363,12 +207,6 @@ impl Newton<'_> {
             };
             let (best, kink) = if best.1 <= value { (best, kink) } else { ((0.0, value), vec![]) };
             let t = best.0;
-            if std::env::var("BIDUAL_TRACE").is_ok() {
-                let ties: usize = neurons.iter().map(|n| n.ties.len()).sum();
-                eprintln!(
-                    "      it {iterations} m {m} value {value:.12} decr {decrement:.2e} t {t:.2e} kink {kink:?} ties {ties} damp {damping:.0e}"
-                );
-            }
             for (j, neuron) in neurons.iter_mut().enumerate() {
                 axpy(t, column(&d, j), &mut neuron.v);
                 if t > 0.0 {
@@ -410,9 +248,6 @@ impl Newton<'_> {
                 negative: neurons.iter().map(|n| n.sign < 0.0).collect(),
             },
             cells: neurons.iter().map(|n| pack(&n.mask)).collect(),
-            value,
-            converged,
-            iterations,
         }
     }
 
@@ -434,72 +269,6 @@ impl Newton<'_> {
             }
         }
         t
-    }
-
-    /// Slope of the kink of a class for one neuron: positive where the objective is convex across it.
-    fn kink(&self, class: u32, sign: f64, nu: &[f64]) -> f64 {
-        self.classes.members[class as usize].iter().map(|&i| -sign * nu[i as usize]).sum()
-    }
-
-    /// Ties the nearest hyperplanes with a convex kink.
-    fn first_ties(&self, neuron: &mut Neuron, t: &[f64], nu: &[f64]) {
-        let size = norm(&neuron.v);
-        let near = |c: usize| {
-            let i = self.classes.members[c][0] as usize;
-            t[i].abs() / (size * self.classes.norms[c]).max(1e-300)
-        };
-        let mut close: Vec<(f64, u32)> = (0..self.classes.members.len())
-            .filter(|&c| self.classes.norms[c] > 0.0)
-            .map(|c| (near(c), c as u32))
-            .filter(|(r, c)| *r < 1e-9 && self.kink(*c, neuron.sign, nu) > 0.0)
-            .collect();
-        close.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        for (_, class) in close {
-            self.tie(neuron, class);
-        }
-    }
-
-    /// Releases, per neuron, the tie whose multiplier is farthest outside [0, 1].
-    fn release(&self, neurons: &mut [Neuron], full: &[Vec<f64>], nu: &[f64]) -> bool {
-        let mut any = false;
-        for (neuron, g) in neurons.iter_mut().zip(full) {
-            let k = neuron.ties.len();
-            if k == 0 {
-                continue;
-            }
-            let rows: Vec<Vec<f64>> = neuron
-                .ties
-                .iter()
-                .map(|&c| self.row(self.classes.members[c as usize][0] as usize))
-                .collect();
-            // coefficients c of g + Σ c_i x_i = 0 in the span of the ties
-            let mut gram = Mat::from_fn(k, k, |a, b| dot(&rows[a], &rows[b]));
-            let mut c: Vec<f64> = rows.iter().map(|r| -dot(r, g)).collect();
-            if !cholesky_in_place(&mut gram) {
-                continue;
-            }
-            cholesky_solve(&gram, &mut c);
-            let mut worst = (0.0, 0, false);
-            for (a, &class) in neuron.ties.iter().enumerate() {
-                let kappa = self.kink(class, neuron.sign, nu);
-                let scale = 1e-9 * (kappa.abs() + self.lambda / self.classes.norms[class as usize]);
-                let (below, above) = (-c[a] - scale, c[a] - kappa - scale);
-                let weight = self.classes.norms[class as usize];
-                if below * weight > worst.0 {
-                    worst = (below * weight, a, false);
-                }
-                if above * weight > worst.0 {
-                    worst = (above * weight, a, true);
-                }
-            }
-            if worst.0 > 0.0 {
-                let class = neuron.ties.remove(worst.1);
-                neuron.released.push((class, worst.2));
-                self.set_basis(neuron);
-                any = true;
-            }
-        }
-        any
     }
 
     /// Zᵀ(ΦᵀHΦ − intercept)Z on the null spaces of the ties, lower triangle.
@@ -547,81 +316,6 @@ impl Newton<'_> {
         reduced
     }
 
-    /// The least value along the step, by bisection over the hyperplanes that it
-    /// crosses: ((t, value), kinks to tie there).
-    fn search(
-        &self,
-        neurons: &[Neuron],
-        projections: (&Mat, &Mat),
-        d: &Mat,
-        value: f64,
-        cap: f64,
-        scratch: &mut Scratch,
-    ) -> ((f64, f64), Vec<(u32, usize)>) {
-        let (_, start) = self.along(neurons, projections, d, 0.0, scratch);
-        let (full, end) = self.along(neurons, projections, d, cap, scratch);
-        if full < value && (end.abs() <= 0.9 * start.abs() || end < 0.0) {
-            return ((cap, full), vec![]);
-        }
-        let mut crossings: Vec<(f64, u32, u32)> = vec![];
-        for j in 0..neurons.len() {
-            let pairs = column(projections.0, j).iter().zip(column(projections.1, j));
-            for (i, (a, b)) in pairs.enumerate() {
-                // towards its hyperplane, or leaving it
-                if *b != 0.0 && a * b <= 0.0 && a.abs() <= cap * b.abs() {
-                    crossings.push((-a / b, j as u32, i as u32));
-                }
-            }
-        }
-        crossings.sort_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
-        let mut times: Vec<f64> = crossings.iter().map(|c| c.0).collect();
-        times.dedup();
-        // first crossing after which the objective climbs
-        let (mut below, mut above) = (0, times.len());
-        while below < above {
-            let middle = (below + above) / 2;
-            let (_, slope) = self.along(neurons, projections, d, times[middle], scratch);
-            if slope > 0.0 { above = middle } else { below = middle + 1 }
-        }
-        let left = if above > 0 { times[above - 1] } else { 0.0 };
-        let right = times.get(above).copied().unwrap_or(cap);
-        // does it climb already before that crossing?
-        let (mut low, mut high) = (left, right);
-        let (_, mut slope_low) = self.along(neurons, projections, d, low, scratch);
-        let inner = right - 1e-9 * (right - left);
-        let (at_inner, mut slope_high) = self.along(neurons, projections, d, inner, scratch);
-        if slope_high < 0.0 && above < times.len() {
-            let (v, _) = self.along(neurons, projections, d, right, scratch);
-            let kinks = crossings
-                .iter()
-                .filter(|c| c.0 == right)
-                .map(|c| (self.classes.of[c.2 as usize], c.1 as usize))
-                .filter(|(class, j)| self.kink(*class, neurons[*j].sign, &scratch.nu) > 0.0);
-            let mut kinks: Vec<(u32, usize)> = kinks.collect();
-            kinks.dedup();
-            return ((right, v), kinks);
-        }
-        let mut best = if at_inner < value { (inner, at_inner) } else { (0.0, value) };
-        (high, slope_low) = (inner.min(high), slope_low.min(0.0));
-        for k in 0..40 {
-            let secant = low - slope_low * (high - low) / (slope_high - slope_low);
-            let t = if k % 3 == 2 || !secant.is_finite() { 0.5 * (low + high) } else { secant };
-            let (v, slope) = self.along(neurons, projections, d, t, scratch);
-            if v < best.1 {
-                best = (t, v);
-            }
-            if slope.abs() <= 1e-6 * start.abs() || high - low <= 1e-13 * high {
-                break;
-            }
-            if slope > 0.0 {
-                (high, slope_high) = (t, slope);
-            } else {
-                (low, slope_low) = (t, slope);
-            }
-        }
-        (best, vec![])
-    }
-
     /// Drops neurons whose removal does not raise the objective.
     fn drop_small(&self, neurons: &mut Vec<Neuron>) {
         let size = |n: &Neuron| norm(self.penalised(&n.v));
@@ -655,10 +349,4 @@ impl Newton<'_> {
             keep[index - 1]
         });
     }
-}
-
-struct Scratch {
-    f: Vec<f64>,
-    df: Vec<f64>,
-    nu: Vec<f64>,
 }

@@ -20,7 +20,9 @@ const TILE: usize = 2048;
 /// The smooth (up to kinks) objective F(Σ a_j(Xw_j)_+) + λ/2 Σ(‖w_j‖² + a_j²).
 struct Objective<'a> {
     x: &'a Mat,
+    /// Without output bias: that is a variable of its own here.
     loss: &'a dyn Loss,
+    output_bias: bool,
     lambda: f64,
     penalised: usize,
     f: Vec<f64>,
@@ -28,11 +30,12 @@ struct Objective<'a> {
 }
 
 impl Objective<'_> {
-    /// The value at θ = (w_1, …, w_m, a); writes the gradient.
+    /// The value at θ = (w_1, …, w_m, a, c); writes the gradient.
     fn evaluate(&mut self, theta: &[f64], gradient: &mut [f64]) -> f64 {
         let (n, p) = (self.x.nrows(), self.x.ncols());
         let m = theta.len() / (p + 1);
-        let (w, a) = theta.split_at(p * m);
+        let (w, rest) = theta.split_at(p * m);
+        let (a, offset) = rest.split_at(m);
         let weights = MatRef::from_column_major_slice(w, p, m);
         let tiles = n.div_ceil(TILE);
         let x = self.x.as_ref();
@@ -45,7 +48,7 @@ impl Objective<'_> {
                 t
             })
             .collect();
-        self.f.fill(0.0);
+        self.f.fill(if self.output_bias { offset[0] } else { 0.0 });
         for (k, part) in t_parts.iter().enumerate() {
             let out = &mut self.f[k * TILE..k * TILE + part.nrows()];
             for j in 0..m {
@@ -74,7 +77,9 @@ impl Objective<'_> {
                 (g, fits)
             })
             .collect();
-        let (gw, ga) = gradient.split_at_mut(p * m);
+        let (gw, rest) = gradient.split_at_mut(p * m);
+        let (ga, offset) = rest.split_at_mut(m);
+        offset[0] = if self.output_bias { -nu.iter().sum::<f64>() } else { 0.0 };
         gw.fill(0.0);
         ga.fill(0.0);
         for (g, fits) in &sums {
@@ -108,7 +113,7 @@ pub(crate) fn slide(
 ) -> (Neurons, f64) {
     let (n, p, m) = (x.nrows(), x.ncols(), neurons.len());
     let q = gauge.penalised(p);
-    let mut theta = vec![0.0; (p + 1) * m];
+    let mut theta = vec![0.0; (p + 1) * m + 1];
     for j in 0..m {
         let v = column(&neurons.values, j);
         let root = norm(&v[..q]).sqrt().max(1e-150);
@@ -118,7 +123,13 @@ pub(crate) fn slide(
         theta[p * m + j] = if neurons.negative[j] { -root } else { root };
     }
     let (f, nu) = (vec![0.0; n], vec![0.0; n]);
-    let mut objective = Objective { x, loss, lambda, penalised: q, f, nu };
+    let profiled = loss.as_intercept();
+    if let Some(profiled) = profiled {
+        theta[(p + 1) * m] = profiled.intercept(&neurons.outputs(x));
+    }
+    let plain = profiled.map_or(loss, |l| l.inner().as_ref());
+    let output_bias = profiled.is_some();
+    let mut objective = Objective { x, loss: plain, output_bias, lambda, penalised: q, f, nu };
     let mut gradient = vec![0.0; theta.len()];
     let mut value = objective.evaluate(&theta, &mut gradient);
     let (mut pairs, mut direction) = (Pairs::default(), vec![0.0; theta.len()]);
@@ -152,7 +163,7 @@ pub(crate) fn slide(
                 *to = x + t * d;
             }
             trial_value = objective.evaluate(&trial, &mut trial_gradient);
-            if !(trial_value <= value + 1e-4 * t * slope) {
+            if trial_value.is_nan() || trial_value > value + 1e-4 * t * slope {
                 high = t;
             } else if dot(&direction, &trial_gradient) < 0.9 * slope {
                 low = t;
@@ -184,7 +195,7 @@ pub(crate) fn slide(
             history = value;
         }
     }
-    let a = &theta[p * m..];
+    let a = &theta[p * m..(p + 1) * m];
     let out = Neurons {
         values: Mat::from_fn(p, m, |i, j| theta[j * p + i] * a[j].abs()),
         negative: a.iter().map(|a| *a < 0.0).collect(),

@@ -7,6 +7,8 @@
 
 mod cells;
 mod local;
+pub mod moments;
+mod projection;
 mod prove;
 pub mod simplicial;
 
@@ -37,7 +39,7 @@ pub struct Oracle {
     by_rows: Arc<Vec<f64>>,
     by_columns: Arc<Vec<f64>>,
     gauge: Gauge,
-    projected: OnceLock<Arc<prove::Projected>>,
+    projected: OnceLock<Arc<projection::Projected>>,
 }
 
 impl Oracle {

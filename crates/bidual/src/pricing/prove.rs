@@ -1,15 +1,18 @@
 //! The proof that no neuron is dearer: a rigorous upper bound on κ(ν) over all
 //! directions.
 
-use super::{Candidate, Oracle, simplicial};
+use super::projection::Projected;
+use super::{Candidate, Oracle, moments, simplicial};
 use crate::certificate::Method;
-use crate::cone::{Gauge, Workspace};
-use crate::linalg::{Mat, column, dot, norm};
+use crate::cone::Workspace;
+use crate::linalg::{column, norm};
 use rayon::prelude::*;
 use std::sync::Arc;
 
-/// Singular values below this share of the largest are left to the slack.
-const RANK_TOLERANCE: f64 = 1e-9;
+/// Up to this rank cones are halved; above it moment relaxations branch on rows.
+const CONES_UP_TO: usize = 7;
+/// Cones that cost about as much as one node of the moment relaxations.
+const CONES_PER_NODE: usize = 1000;
 
 /// How much work a proof may take.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -57,85 +60,6 @@ pub struct Proof {
     pub stopped: bool,
 }
 
-/// Rows in coordinates of their own span.
-pub(super) struct Projected {
-    rows: Option<simplicial::Rows>,
-    /// Orthonormal columns, (penalised coordinates)×r; `None`: as given.
-    basis: Option<Mat>,
-    /// Means taken off the columns before projecting (free bias only).
-    means: Vec<f64>,
-    /// ‖what the projection leaves out‖_F.
-    slack: f64,
-    /// ‖X‖_F of the penalised coordinates, for the trivial bound.
-    size: f64,
-}
-
-impl Projected {
-    fn new(x: &Mat, gauge: &Gauge) -> Self {
-        let (n, p) = (x.nrows(), x.ncols());
-        let q = gauge.penalised(p);
-        let free = q < p;
-        let means: Vec<f64> = (0..q)
-            .map(|j| if free { column(x, j).iter().sum::<f64>() / n as f64 } else { 0.0 })
-            .collect();
-        let centred = Mat::from_fn(n, q, |i, j| x[(i, j)] - means[j]);
-        let basis = match centred.thin_svd() {
-            Ok(svd) => {
-                let values: Vec<f64> = svd.S().column_vector().iter().copied().collect();
-                let first = values.first().copied().unwrap_or(0.0);
-                let r = values.iter().filter(|v| **v > RANK_TOLERANCE * first).count().max(1);
-                (r < q).then(|| svd.V().subcols(0, r).to_owned())
-            }
-            Err(_) => None,
-        };
-        let size = centred.norm_l2();
-        let make = |h: &Mat| {
-            let wide = h.ncols() + usize::from(free);
-            let at = |i: usize, j: usize| if j < h.ncols() { h[(i, j)] } else { 1.0 };
-            let flat: Vec<f64> = (0..n).flat_map(|i| (0..wide).map(move |j| at(i, j))).collect();
-            simplicial::Rows::new(&flat, wide)
-        };
-        match basis {
-            None => {
-                let plain = Mat::from_fn(n, q, |i, j| x[(i, j)]);
-                Self { rows: make(&plain), basis: None, means: vec![0.0; q], slack: 0.0, size }
-            }
-            Some(basis) => {
-                let h = &centred * &basis;
-                let slack = (&centred - &h * basis.transpose()).norm_l2() + 1e-14 * size;
-                Self { rows: make(&h), basis: Some(basis), means, slack, size }
-            }
-        }
-    }
-
-    /// Coordinates that the search sees.
-    pub(super) fn dim(&self) -> usize {
-        self.rows.as_ref().map_or(0, simplicial::Rows::dim)
-    }
-
-    fn lift(&self, u: &[f64], free: bool) -> Vec<f64> {
-        let Some(basis) = &self.basis else { return u.to_vec() };
-        let mut out: Vec<f64> = (0..basis.nrows())
-            .map(|i| (0..basis.ncols()).map(|k| basis[(i, k)] * u[k]).sum())
-            .collect();
-        if free {
-            let shift = dot(&out, &self.means);
-            out.push(u[basis.ncols()] - shift);
-        }
-        out
-    }
-
-    fn project(&self, u: &[f64], free: bool) -> Vec<f64> {
-        let Some(basis) = &self.basis else { return u.to_vec() };
-        let mut out: Vec<f64> =
-            (0..basis.ncols()).map(|k| dot(basis.col_as_slice(k), &u[..basis.nrows()])).collect();
-        if free {
-            out.push(u[basis.nrows()] + dot(&u[..basis.nrows()], &self.means));
-        }
-        out
-    }
-}
-
 impl Oracle {
     fn projected(&self) -> Arc<Projected> {
         self.projected.get_or_init(|| Arc::new(Projected::new(&self.x, &self.gauge))).clone()
@@ -170,45 +94,43 @@ impl Oracle {
             };
         };
         let free = self.gauge.bias_radius();
-        let reach = free.map(|r| r + norm(&projected.means));
         let slack = projected.slack * norm(nu);
         let outer = |upper: f64| upper.hypot(slack) * (1.0 + 1e-15);
-        let problem = simplicial::Problem {
-            rows,
-            nu,
-            linear: None,
-            ball: if free.is_some() { simplicial::Ball::FreeBias } else { simplicial::Ball::Norm },
-            radius: reach.unwrap_or(0.0),
-        };
-        let settings = simplicial::Settings {
-            target: (goal.target * goal.target - slack * slack).max(0.0).sqrt(),
-            tolerance: goal.tolerance,
-            max_cones: budget.cones,
-            memory: budget.memory,
-            wanted: 24,
-        };
+        let inner =
+            Goal { target: (goal.target * goal.target - slack * slack).max(0.0).sqrt(), ..*goal };
         let starts: Vec<(Vec<f64>, bool)> = starts
             .iter()
-            .map(|(u, negative)| (projected.project(u, free.is_some()), !negative))
+            .map(|(u, negative)| (projected.project(u, free.is_some()), *negative))
             .collect();
-        let outcome = simplicial::price(&problem, &settings, &starts, &mut |s| {
-            go_on(&Bracket { upper: outer(s.upper), lower: s.lower, cones: s.cones })
-        });
-        let mut candidates: Vec<Candidate> = outcome
+        let mut watch = |b: &Bracket| go_on(&Bracket { upper: outer(b.upper), ..*b });
+        let by_moments =
+            free.is_none() && (CONES_UP_TO + 1..=moments::MAX_DIMENSION).contains(&projected.dim());
+        let found = if by_moments {
+            by_rows(&projected.flat, projected.dim(), nu, &inner, budget, &starts, &mut watch)
+        } else {
+            let ball = match free {
+                Some(_) => simplicial::Ball::FreeBias,
+                None => simplicial::Ball::Norm,
+            };
+            let radius = free.map_or(0.0, |r| r + norm(&projected.means));
+            let problem = simplicial::Problem { rows, nu, linear: None, ball, radius };
+            by_cones(&problem, &inner, budget, &starts, &mut watch)
+        };
+        let mut candidates: Vec<Candidate> = found
             .directions
             .par_iter()
-            .map_init(Workspace::default, |ws, d| {
-                self.polish(nu, &projected.lift(&d.u, free.is_some()), !d.positive, ws)
+            .map_init(Workspace::default, |ws, (u, negative)| {
+                self.polish(nu, &projected.lift(u, free.is_some()), *negative, ws)
             })
             .collect();
         candidates.sort_by(|a, b| b.value.total_cmp(&a.value).then_with(|| a.bits.cmp(&b.bits)));
         candidates.dedup_by(|a, b| a.bits == b.bits && a.negative == b.negative);
-        let lower = candidates.first().map_or(0.0, |c| c.value).max(outcome.lower);
-        let (mut upper, mut method) = (outer(outcome.upper), Method::SimplicialCones);
+        let lower = candidates.first().map_or(0.0, |c| c.value).max(found.lower);
+        let (mut upper, mut method) = (outer(found.upper), found.method);
         if trivial < upper {
             (upper, method) = (trivial, Method::NormBound);
         }
-        Proof { upper, lower, candidates, method, cones: outcome.cones, stopped: outcome.stopped }
+        Proof { upper, lower, candidates, method, cones: found.cones, stopped: found.stopped }
     }
 
     /// |νᵀ(Xu)_+| ≤ ‖ν‖‖X‖_F: weak, always there.
@@ -222,4 +144,93 @@ impl Oracle {
         });
         norm(nu) * (size + bias) * (1.0 + 1e-12)
     }
+}
+
+/// What a search over projected directions found.
+struct Found {
+    upper: f64,
+    lower: f64,
+    /// (u, negative), best first.
+    directions: Vec<(Vec<f64>, bool)>,
+    method: Method,
+    cones: usize,
+    stopped: bool,
+}
+
+fn by_cones(
+    problem: &simplicial::Problem<'_>,
+    goal: &Goal,
+    budget: &Budget,
+    starts: &[(Vec<f64>, bool)],
+    go_on: &mut dyn FnMut(&Bracket) -> bool,
+) -> Found {
+    let settings = simplicial::Settings {
+        target: goal.target,
+        tolerance: goal.tolerance,
+        max_cones: budget.cones,
+        memory: budget.memory,
+        wanted: 24,
+    };
+    let starts: Vec<(Vec<f64>, bool)> = starts.iter().map(|(u, n)| (u.clone(), !n)).collect();
+    let outcome = simplicial::price(problem, &settings, &starts, &mut |s| {
+        go_on(&Bracket { upper: s.upper, lower: s.lower, cones: s.cones })
+    });
+    Found {
+        upper: outcome.upper,
+        lower: outcome.lower,
+        directions: outcome.directions.into_iter().map(|d| (d.u, !d.positive)).collect(),
+        method: Method::SimplicialCones,
+        cones: outcome.cones,
+        stopped: outcome.stopped,
+    }
+}
+
+/// Moment relaxations work fastest towards a target that they can reach: easier
+/// targets first, each a tenth of the way to the next.
+fn by_rows(
+    rows: &[f64],
+    p: usize,
+    nu: &[f64],
+    goal: &Goal,
+    budget: &Budget,
+    starts: &[(Vec<f64>, bool)],
+    go_on: &mut dyn FnMut(&Bracket) -> bool,
+) -> Found {
+    let starts: Vec<(Vec<f64>, bool)> = starts.iter().map(|(u, n)| (u.clone(), !n)).collect();
+    let mut found = Found {
+        upper: f64::INFINITY,
+        lower: 0.0,
+        directions: vec![],
+        method: Method::Moments,
+        cones: 0,
+        stopped: true,
+    };
+    let most = budget.cones / CONES_PER_NODE;
+    for excess in [0.1, 0.01, 1e-3, 0.0] {
+        let settings = moments::Settings {
+            target: goal.target * (1.0 + excess),
+            tolerance: goal.tolerance.max(1e-7).max(excess),
+            max_nodes: most.saturating_sub(found.cones / CONES_PER_NODE),
+            memory: budget.memory,
+            relaxed: 0,
+        };
+        if settings.max_nodes == 0 {
+            found.stopped = true;
+            break;
+        }
+        let before = found.cones;
+        let outcome = moments::price(rows, p, nu, &settings, &starts, &mut |s| {
+            let upper = s.upper.min(found.upper);
+            go_on(&Bracket { upper, lower: s.lower, cones: before + CONES_PER_NODE * s.nodes })
+        });
+        found.upper = found.upper.min(outcome.upper);
+        found.lower = found.lower.max(outcome.lower);
+        found.directions = outcome.directions.into_iter().map(|(u, s, _)| (u, !s)).collect();
+        found.cones += CONES_PER_NODE * outcome.nodes;
+        found.stopped = outcome.stopped;
+        if outcome.stopped || found.lower > settings.target {
+            break;
+        }
+    }
+    found
 }

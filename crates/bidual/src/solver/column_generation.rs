@@ -163,12 +163,8 @@ impl<'a> Session<'a> {
         self.iterations += master.iterations;
         self.f = master.f;
         if master.upper < self.upper {
-            // a column of a flat cone is projected on it: what counts is its own objective
-            let current = self.current();
-            let value = self.program.restrict(&current.columns).objective(&current.values);
-            if value < self.upper {
-                (self.upper, self.best) = (value, current);
-            }
+            self.upper = master.upper;
+            self.best = self.current();
         }
         master.status
     }
@@ -272,6 +268,9 @@ impl<'a> Session<'a> {
     /// The best point, its bound, and the status that they justify.
     pub(super) fn finish(mut self, status: Status, tolerance: f64) -> Solution {
         self.prune(tolerance);
+        // a column of a flat cone is projected on it: what counts is its own objective
+        let best = self.program.restrict(&self.best.columns).objective(&self.best.values);
+        self.upper = self.upper.max(best);
         let proved = relative_gap(self.lower, self.upper) <= tolerance;
         Solution {
             z: self.best,

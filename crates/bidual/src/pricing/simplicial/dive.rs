@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::cone::{Cone, Context, Middle, Segment, UNIT};
+use super::exchange::shift;
 use super::kernel::{self, Block, LANES};
 use super::nnls::{self, Projection, dot};
 use super::rows::RowSet;
@@ -77,9 +78,10 @@ impl<const P: usize> Default for Scratch<P> {
 /// Row passes spent on one cone at most.
 const PASSES: usize = 16;
 /// Exchanges between cuts after each row pass at most.
-const EXCHANGES: usize = 6;
-/// Projections in one exchange at most.
-const TRIALS: usize = 8;
+const EXCHANGES: usize = 8;
+/// An exchange, and a row pass, must close at least this share of what is missing.
+const EXCHANGE_GAIN: f64 = 0.002;
+const PASS_GAIN: f64 = 0.005;
 /// A bound this many margins above an attained value is not worth more work.
 const ROUNDING: f64 = 8.0;
 
@@ -188,7 +190,7 @@ impl<const P: usize> Dive<'_, P> {
         let used_plus = kernel::compress(plus_out, plus_masks, plus.crossing);
         let used_minus = kernel::compress(minus_out, minus_masks, minus.crossing);
         if 2 * (used_plus + used_minus) < total && total > 16 {
-            leaf.set = shrink(&set, &leaf.vertex, plus_masks, minus_masks);
+            leaf.set = shrink(arch, &set, &leaf.vertex, plus_masks, minus_masks);
         }
         arena.copy_within(set.plus.len()..set.plus.len() + used_minus, used_plus);
         arena.truncate(used_plus + used_minus);
@@ -339,7 +341,7 @@ impl<const P: usize> Dive<'_, P> {
             if self.record(cone, at).0 {
                 return true;
             }
-            if at.norm > before * (1.0 - 1e-6) {
+            if before - at.norm < EXCHANGE_GAIN * (cone.bound - self.threshold) {
                 return false;
             }
         }
@@ -386,7 +388,7 @@ impl<const P: usize> Dive<'_, P> {
             if self.exchange(cone, &mut at) {
                 return true;
             }
-            if at.norm > before * (1.0 - 1e-9) {
+            if before - at.norm < PASS_GAIN * (cone.bound - self.threshold) {
                 return false;
             }
             margin = cone.margin(self.context, at.norm).1;
@@ -423,101 +425,20 @@ impl<const P: usize> Dive<'_, P> {
     }
 }
 
-/// Moves weight from cut `worst` to cut `best` so that the bound falls most; `drop` is the initial
-/// rate for `½‖Π(c)‖²`, a convex function of the step with derivative `Δcᵀt`. Newton steps on the
-/// piece at hand (support fixed); when they leave the bracket, the point where the tangents of its
-/// ends meet: thin cones make the function all but piecewise linear.
-#[inline(always)]
-fn shift<const P: usize>(
-    cone: &mut Cone<P>,
-    at: &mut Projection<P>,
-    best: usize,
-    worst: usize,
-    drop: f64,
-) {
-    let mut change = [0.0; P];
-    for k in 0..P {
-        change[k] = cone.cuts.value[worst][k] - cone.cuts.value[best][k];
-    }
-    let (full, other) = (cone.cuts.weight[worst], cone.cuts.weight[best]);
-    let start = *at;
-    let newton = |p: &Projection<P>, x: f64, slope: f64| {
-        let curvature = dot(&change, &p.factor.solve(&change));
-        if curvature > 0.0 { x - slope / curvature } else { f64::INFINITY }
-    };
-    // ends of the bracket: position, slope, value
-    let mut low = (0.0, -drop, 0.5 * start.norm * start.norm);
-    let mut high = (full, f64::INFINITY, 0.0);
-    let mut step = newton(at, 0.0, -drop);
-    if !(step < full) {
-        step = full;
-    }
-    let mut kept = (0.0, start);
-    for round in 0..TRIALS {
-        cone.cuts.weight[best] = other + step;
-        cone.cuts.weight[worst] = if step == full { 0.0 } else { full - step };
-        *at = nnls::project(&cone.distance, &cone.majorant(), at.factor.support);
-        let slope = dot(&change, &at.t);
-        let value = 0.5 * at.norm * at.norm;
-        if at.norm < kept.1.norm {
-            kept = (step, *at);
-        }
-        if slope.abs() <= 0.1 * drop || (slope <= 0.0 && step == full) || round + 1 == TRIALS {
-            break;
-        }
-        if slope < 0.0 {
-            low = (step, slope, value);
-        } else {
-            high = (step, slope, value);
-        }
-        let inside = |x: f64| x > low.0 && x < high.0;
-        let mut next = newton(at, step, slope);
-        if !inside(next) && high.1.is_finite() {
-            next = (high.2 - low.2 + low.1 * low.0 - high.1 * high.0) / (low.1 - high.1);
-        }
-        step = if inside(next) {
-            next
-        } else if high.1.is_finite() {
-            0.5 * (low.0 + high.0)
-        } else {
-            full
-        };
-    }
-    if at.norm > kept.1.norm {
-        *at = kept.1;
-        cone.cuts.weight[best] = other + kept.0;
-        cone.cuts.weight[worst] = if kept.0 == full { 0.0 } else { full - kept.0 };
-    }
-}
-
 /// Keeps only the crossing rows of a set on a cone.
 fn shrink<const P: usize>(
+    arch: pulp::Arch,
     set: &RowSet<P>,
     vertex: &[[f64; P]; P],
     plus_masks: &[u8],
     minus_masks: &[u8],
 ) -> Arc<RowSet<P>> {
     let part = |rows: &[Block<P>], masks: &[u8], fixed: &[f64; P]| {
-        let mut sum = *fixed;
-        let mut crossing = 0;
-        for (block, &mask) in rows.iter().zip(masks) {
-            crossing += mask.count_ones() as usize;
-            for lane in (0..LANES).filter(|l| mask >> l & 1 == 0) {
-                // the side that `project` saw: the same sums in the same order
-                let positive = (0..P).all(|k| {
-                    let mut s = 0.0;
-                    for j in 0..P {
-                        s += vertex[k][j] * block[j][lane];
-                    }
-                    s >= 0.0
-                });
-                if positive {
-                    for k in 0..P {
-                        sum[k] += block[k][lane];
-                    }
-                }
-            }
+        let mut sum = kernel::fixed_sum(arch, rows, vertex);
+        for k in 0..P {
+            sum[k] += fixed[k];
         }
+        let crossing = masks.iter().map(|m| m.count_ones() as usize).sum();
         (kernel::select(rows, masks, crossing), sum)
     };
     let (plus, plus_fixed) = part(&set.plus, plus_masks, &set.plus_fixed);

@@ -6,6 +6,12 @@ use super::{Direction, Settings};
 /// Directions closer than this (cosine) and of the same sign count as one.
 const SAME: f64 = 0.9999;
 
+/// Gradient steps at most.
+const STEPS: usize = 30;
+
+/// Rows visited by one exact ascent at most, about.
+const CALLS: usize = 2_000_000;
+
 /// The best directions found so far, distinct, best first.
 pub(super) struct Pool<'a> {
     function: &'a Function<'a>,
@@ -72,7 +78,9 @@ impl<'a> Pool<'a> {
     }
 
     fn insert(&mut self, new: Direction) -> bool {
-        if !(new.value > 0.0) || (self.directions.len() >= self.wanted && new.value <= self.floor())
+        if new.value.is_nan()
+            || new.value <= 0.0
+            || (self.directions.len() >= self.wanted && new.value <= self.floor())
         {
             return false;
         }
@@ -92,12 +100,26 @@ impl<'a> Pool<'a> {
         best
     }
 
-    /// Follows the gradient from a direction as long as the value rises; offers the end.
-    pub fn climb(&mut self, u: &[f64], positive: bool, steps: usize) {
-        let Some(mut u) = self.normalised(u) else { return };
+    /// Improves the best direction: gradient steps, then exact ascent; offers the result.
+    pub fn improve(&mut self) {
+        let Some(best) = self.directions.first().cloned() else { return };
+        let climbed = self.climb(&best.u, best.positive);
+        let rows = self.function.rows.len().max(1);
+        let u = if self.inner == climbed.len() {
+            let calls = (CALLS / rows).clamp(20, 400);
+            super::polish::ascend(self.function, &climbed, best.positive, calls)
+        } else {
+            climbed
+        };
+        self.offer(&u, best.positive);
+    }
+
+    /// Follows the gradient from a direction as long as the value rises.
+    fn climb(&self, start: &[f64], positive: bool) -> Vec<f64> {
+        let Some(mut u) = self.normalised(start) else { return start.to_vec() };
         let mut value = self.value(&u, positive);
         let mut gradient = vec![0.0; u.len()];
-        for _ in 0..steps {
+        for _ in 0..STEPS {
             self.function.gradient(&u, &mut gradient);
             if !positive {
                 gradient.iter_mut().for_each(|g| *g = -*g);
@@ -106,28 +128,20 @@ impl<'a> Pool<'a> {
             let mut next = u.clone();
             next[..self.inner].copy_from_slice(&gradient[..self.inner]);
             let Some(next) = self.normalised(&next) else { break };
-            let mut best: Option<(Vec<f64>, f64)> = None;
-            for share in [1.0, 0.5, 0.1] {
+            let better = [1.0, 0.5, 0.1].into_iter().find_map(|share| {
                 let mix: Vec<f64> =
                     u.iter().zip(&next).map(|(a, b)| (1.0 - share) * a + share * b).collect();
-                let Some(mix) = self.normalised(&mix) else { continue };
+                let mix = self.normalised(&mix)?;
                 let v = self.value(&mix, positive);
-                if v > value {
-                    best = Some((mix, v));
-                    break;
-                }
-            }
-            match best {
-                Some((mix, v)) => {
-                    let rise = v - value;
-                    (u, value) = (mix, v);
-                    if rise <= 1e-12 * value.abs() {
-                        break;
-                    }
-                }
-                None => break,
+                (v > value).then_some((mix, v))
+            });
+            let Some((mix, v)) = better else { break };
+            let rise = v - value;
+            (u, value) = (mix, v);
+            if rise <= 1e-9 * value {
+                break;
             }
         }
-        self.insert(Direction { u, positive, value });
+        u
     }
 }

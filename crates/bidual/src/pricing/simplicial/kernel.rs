@@ -16,21 +16,58 @@ fn total(a: &[f64; LANES]) -> f64 {
     ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]))
 }
 
+/// Accumulators of one column: as many registers as a block has lanes, in the worst case.
+type Registers<S> = [<S as Simd>::f64s; LANES];
+
+/// A column as vector registers.
 #[inline(always)]
-fn positive(x: f64) -> f64 {
-    if x > 0.0 { x } else { 0.0 }
+fn column<S: Simd>(lanes: &[f64; LANES]) -> &[S::f64s] {
+    S::as_simd_f64s(lanes).0
 }
 
-/// Projections `Σ_k t_k block[k]` of the eight rows.
+/// The lanes of accumulators, summed in a fixed order.
 #[inline(always)]
-fn combine<const P: usize>(block: &Block<P>, t: &[f64; P]) -> [f64; LANES] {
-    let mut s = [0.0; LANES];
+fn sum<S: Simd>(registers: &Registers<S>) -> f64 {
+    total(&spill::<S>(registers))
+}
+
+#[inline(always)]
+fn spill<S: Simd>(registers: &Registers<S>) -> [f64; LANES] {
+    let mut lanes = [0.0; LANES];
+    let (out, _) = S::as_mut_simd_f64s(&mut lanes);
+    for (o, r) in out.iter_mut().zip(registers) {
+        *o = *r;
+    }
+    lanes
+}
+
+#[inline(always)]
+fn sums<S: Simd, const P: usize>(registers: &[Registers<S>; P]) -> [f64; P] {
+    let mut out = [0.0; P];
     for k in 0..P {
-        for l in 0..LANES {
-            s[l] += t[k] * block[k][l];
-        }
+        out[k] = sum::<S>(&registers[k]);
+    }
+    out
+}
+
+/// Register `c` of the projections `Σ_k t_k block[k]`.
+#[inline(always)]
+fn combine<S: Simd, const P: usize>(
+    simd: S,
+    block: &Block<P>,
+    t: &[S::f64s; P],
+    c: usize,
+) -> S::f64s {
+    let mut s = simd.splat_f64s(0.0);
+    for k in 0..P {
+        s = simd.add_f64s(s, simd.mul_f64s(t[k], column::<S>(&block[k])[c]));
     }
     s
+}
+
+#[inline(always)]
+fn splat<S: Simd, const P: usize>(simd: S, t: &[f64; P]) -> [S::f64s; P] {
+    std::array::from_fn(|k| simd.splat_f64s(t[k]))
 }
 
 struct Active<'a, const P: usize> {
@@ -42,21 +79,20 @@ impl<const P: usize> WithSimd for Active<'_, P> {
     type Output = [f64; P];
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> [f64; P] {
-        let mut acc = [[0.0; LANES]; P];
+    fn with_simd<S: Simd>(self, simd: S) -> [f64; P] {
+        let zero = simd.splat_f64s(0.0);
+        let t = splat(simd, self.t);
+        let mut acc = [[zero; LANES]; P];
         for block in self.rows {
-            let s = combine(block, self.t);
-            for k in 0..P {
-                for l in 0..LANES {
-                    acc[k][l] += if s[l] > 0.0 { block[k][l] } else { 0.0 };
+            for c in 0..LANES / S::F64_LANES {
+                let on = simd.less_than_f64s(zero, combine(simd, block, &t, c));
+                for k in 0..P {
+                    let x = simd.select_f64s(on, column::<S>(&block[k])[c], zero);
+                    acc[k][c] = simd.add_f64s(acc[k][c], x);
                 }
             }
         }
-        let mut sums = [0.0; P];
-        for k in 0..P {
-            sums[k] = total(&acc[k]);
-        }
-        sums
+        sums::<S, P>(&acc)
     }
 }
 
@@ -74,15 +110,17 @@ impl<const P: usize> WithSimd for Value<'_, P> {
     type Output = f64;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> f64 {
-        let mut acc = [0.0; LANES];
+    fn with_simd<S: Simd>(self, simd: S) -> f64 {
+        let zero = simd.splat_f64s(0.0);
+        let t = splat(simd, self.t);
+        let mut acc = [zero; LANES];
         for block in self.rows {
-            let s = combine(block, self.t);
-            for l in 0..LANES {
-                acc[l] += positive(s[l]);
+            for c in 0..LANES / S::F64_LANES {
+                let s = combine(simd, block, &t, c);
+                acc[c] = simd.add_f64s(acc[c], simd.max_f64s(s, zero));
             }
         }
-        total(&acc)
+        sum::<S>(&acc)
     }
 }
 
@@ -109,15 +147,16 @@ impl<const P: usize> WithSimd for EdgeValue<'_, P> {
     type Output = f64;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> f64 {
-        let mut acc = [0.0; LANES];
+    fn with_simd<S: Simd>(self, simd: S) -> f64 {
+        let zero = simd.splat_f64s(0.0);
+        let mut acc = [zero; LANES];
         for block in self.rows {
-            let (a, b) = (&block[self.edge.first], &block[self.edge.second]);
-            for l in 0..LANES {
-                acc[l] += positive(self.edge.left * a[l] + self.edge.right * b[l]);
+            for c in 0..LANES / S::F64_LANES {
+                let s = middle(simd, block, self.edge, c);
+                acc[c] = simd.add_f64s(acc[c], simd.max_f64s(s, zero));
             }
         }
-        total(&acc)
+        sum::<S>(&acc)
     }
 }
 
@@ -141,61 +180,75 @@ struct Classify<'a, const P: usize> {
     masks: &'a mut [u8],
 }
 
-/// The block of a child: the column of `slot` becomes that of the new vertex.
+/// Register `c` of the column of the new vertex of an edge.
 #[inline(always)]
-fn child_block<const P: usize>(block: &Block<P>, edge: Edge, slot: usize) -> Block<P> {
-    let mut child = *block;
-    for l in 0..LANES {
-        child[slot][l] = edge.left * block[edge.first][l] + edge.right * block[edge.second][l];
-    }
-    child
+fn middle<S: Simd, const P: usize>(simd: S, block: &Block<P>, edge: Edge, c: usize) -> S::f64s {
+    let a = simd.mul_f64s(simd.splat_f64s(edge.left), column::<S>(&block[edge.first])[c]);
+    let b = simd.mul_f64s(simd.splat_f64s(edge.right), column::<S>(&block[edge.second])[c]);
+    simd.add_f64s(a, b)
 }
 
-/// Lanes that cross as bits; adds the fixed positive rows to `acc`.
+/// The whole column of the new vertex.
 #[inline(always)]
-fn side<const P: usize>(block: &Block<P>, acc: &mut Block<P>) -> u8 {
-    let (mut lo, mut hi) = (block[0], block[0]);
-    for k in 1..P {
-        for l in 0..LANES {
-            let x = block[k][l];
-            lo[l] = if x < lo[l] { x } else { lo[l] };
-            hi[l] = if x > hi[l] { x } else { hi[l] };
-        }
+fn middle_column<S: Simd, const P: usize>(simd: S, block: &Block<P>, edge: Edge) -> [f64; LANES] {
+    let mut registers = [simd.splat_f64s(0.0); LANES];
+    for c in 0..LANES / S::F64_LANES {
+        registers[c] = middle(simd, block, edge, c);
     }
-    for k in 0..P {
-        for l in 0..LANES {
-            acc[k][l] += if lo[l] >= 0.0 { block[k][l] } else { 0.0 };
-        }
-    }
-    let mut mask = 0;
-    for l in 0..LANES {
-        mask |= u8::from(lo[l] < 0.0 && hi[l] > 0.0) << l;
-    }
-    mask
+    spill::<S>(&registers)
 }
 
+/// A bit for every lane with `lo < 0 < hi`.
 #[inline(always)]
-fn lane_totals<const P: usize>(acc: &Block<P>) -> [f64; P] {
-    let mut sums = [0.0; P];
-    for k in 0..P {
-        sums[k] = total(&acc[k]);
+fn crossing<S: Simd>(simd: S, lo: &Registers<S>, hi: &Registers<S>) -> u8 {
+    const BIT: [f64; LANES] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
+    let zero = simd.splat_f64s(0.0);
+    let mut flag = [zero; LANES];
+    for c in 0..LANES / S::F64_LANES {
+        let bit = column::<S>(&BIT)[c];
+        let below = simd.select_f64s(simd.less_than_f64s(lo[c], zero), bit, zero);
+        flag[c] = simd.select_f64s(simd.less_than_f64s(zero, hi[c]), below, zero);
     }
-    sums
+    sum::<S>(&flag) as u8
+}
+
+/// Adds register `x` where `lo ≥ 0`.
+#[inline(always)]
+fn add_fixed<S: Simd>(simd: S, acc: &mut S::f64s, lo: S::f64s, x: S::f64s) {
+    let zero = simd.splat_f64s(0.0);
+    *acc = simd.add_f64s(*acc, simd.select_f64s(simd.less_than_or_equal_f64s(zero, lo), x, zero));
 }
 
 impl<const P: usize> WithSimd for Classify<'_, P> {
     type Output = Sides<P>;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> Sides<P> {
-        let mut acc = [[0.0; LANES]; P];
-        let mut crossing = 0;
+    fn with_simd<S: Simd>(self, simd: S) -> Sides<P> {
+        let zero = simd.splat_f64s(0.0);
+        let mut acc = [[zero; LANES]; P];
+        let mut count = 0;
         for (block, mask) in self.rows.iter().zip(self.masks.iter_mut()) {
-            let child = child_block(block, self.edge, self.slot);
-            *mask = side(&child, &mut acc);
-            crossing += mask.count_ones() as usize;
+            let (mut lo, mut hi) = ([zero; LANES], [zero; LANES]);
+            for c in 0..LANES / S::F64_LANES {
+                let mid = middle(simd, block, self.edge, c);
+                let (mut low, mut high) = (mid, mid);
+                for k in 0..P {
+                    if k != self.slot {
+                        let x = column::<S>(&block[k])[c];
+                        low = simd.min_f64s(x, low);
+                        high = simd.max_f64s(x, high);
+                    }
+                }
+                for k in 0..P {
+                    let x = if k == self.slot { mid } else { column::<S>(&block[k])[c] };
+                    add_fixed(simd, &mut acc[k][c], low, x);
+                }
+                (lo[c], hi[c]) = (low, high);
+            }
+            *mask = crossing(simd, &lo, &hi);
+            count += mask.count_ones() as usize;
         }
-        Sides { crossing, fixed: lane_totals(&acc) }
+        Sides { crossing: count, fixed: sums::<S, P>(&acc) }
     }
 }
 
@@ -237,11 +290,19 @@ impl<const P: usize> WithSimd for Pack<'_, P> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let mut at = 0;
         for (block, &mask) in self.rows.iter().zip(self.masks) {
             if mask != 0 {
-                scatter(&child_block(block, self.edge, self.slot), mask, self.out, &mut at);
+                let (from, mid) = (at, middle_column(simd, block, self.edge));
+                scatter(block, mask, self.out, &mut at);
+                let (mut row, mut rest) = (from, mask);
+                while rest != 0 {
+                    let lane = rest.trailing_zeros() as usize % LANES;
+                    self.out[row / LANES][self.slot][row % LANES] = mid[lane];
+                    row += 1;
+                    rest &= rest - 1;
+                }
             }
         }
     }
@@ -270,9 +331,14 @@ impl<const P: usize> WithSimd for Copy<'_, P> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         for (block, out) in self.rows.iter().zip(self.out) {
-            *out = child_block(block, self.edge, self.slot);
+            for k in 0..P {
+                if k != self.slot {
+                    out[k] = block[k];
+                }
+            }
+            out[self.slot] = middle_column(simd, block, self.edge);
         }
     }
 }
@@ -295,23 +361,76 @@ struct Project<'a, const P: usize> {
     masks: &'a mut [u8],
 }
 
+struct FixedSum<'a, const P: usize> {
+    rows: &'a [Block<P>],
+    vertices: &'a [[f64; P]; P],
+}
+
+impl<const P: usize> WithSimd for FixedSum<'_, P> {
+    type Output = [f64; P];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> [f64; P] {
+        let zero = simd.splat_f64s(0.0);
+        let vertices: [[S::f64s; P]; P] = std::array::from_fn(|k| splat(simd, &self.vertices[k]));
+        let mut acc = [[zero; LANES]; P];
+        for block in self.rows {
+            for c in 0..LANES / S::F64_LANES {
+                let mut lo = combine(simd, block, &vertices[0], c);
+                for k in 1..P {
+                    lo = simd.min_f64s(combine(simd, block, &vertices[k], c), lo);
+                }
+                for j in 0..P {
+                    add_fixed(simd, &mut acc[j][c], lo, column::<S>(&block[j])[c]);
+                }
+            }
+        }
+        sums::<S, P>(&acc)
+    }
+}
+
+/// Sum of the rows (columns are coordinates) that [`project`] files as positive everywhere.
+pub(super) fn fixed_sum<const P: usize>(
+    arch: Arch,
+    rows: &[Block<P>],
+    vertices: &[[f64; P]; P],
+) -> [f64; P] {
+    arch.dispatch(FixedSum { rows, vertices })
+}
+
 impl<const P: usize> WithSimd for Project<'_, P> {
     type Output = Sides<P>;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> Sides<P> {
-        let mut acc = [[0.0; LANES]; P];
-        let mut crossing = 0;
+    fn with_simd<S: Simd>(self, simd: S) -> Sides<P> {
+        let zero = simd.splat_f64s(0.0);
+        let vertices: [[S::f64s; P]; P] = std::array::from_fn(|k| splat(simd, &self.vertices[k]));
+        let mut acc = [[zero; LANES]; P];
+        let mut count = 0;
         for ((block, out), mask) in
             self.rows.iter().zip(self.out.iter_mut()).zip(self.masks.iter_mut())
         {
-            for k in 0..P {
-                out[k] = combine(block, &self.vertices[k]);
+            let (mut lo, mut hi) = ([zero; LANES], [zero; LANES]);
+            for c in 0..LANES / S::F64_LANES {
+                let mut image = [zero; P];
+                for k in 0..P {
+                    image[k] = combine(simd, block, &vertices[k], c);
+                    S::as_mut_simd_f64s(&mut out[k]).0[c] = image[k];
+                }
+                let (mut low, mut high) = (image[0], image[0]);
+                for k in 1..P {
+                    low = simd.min_f64s(image[k], low);
+                    high = simd.max_f64s(image[k], high);
+                }
+                for k in 0..P {
+                    add_fixed(simd, &mut acc[k][c], low, image[k]);
+                }
+                (lo[c], hi[c]) = (low, high);
             }
-            *mask = side(out, &mut acc);
-            crossing += mask.count_ones() as usize;
+            *mask = crossing(simd, &lo, &hi);
+            count += mask.count_ones() as usize;
         }
-        Sides { crossing, fixed: lane_totals(&acc) }
+        Sides { crossing: count, fixed: sums::<S, P>(&acc) }
     }
 }
 

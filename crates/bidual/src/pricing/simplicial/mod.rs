@@ -9,9 +9,11 @@
 
 mod cone;
 mod dive;
+mod exchange;
 mod incumbent;
 mod kernel;
 mod nnls;
+mod polish;
 mod rows;
 mod search;
 mod start;
@@ -19,7 +21,7 @@ mod start;
 pub use rows::Rows;
 
 /// Largest dimension that is searched; above it [`price`] returns the trivial bound.
-pub const MAX_DIM: usize = 10;
+pub const MAX_DIM: usize = 8;
 
 /// The set over which the directions `u ∈ R^p` range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,8 +130,6 @@ pub fn price(
         6 => search::search::<6>(problem, settings, starts, go_on),
         7 => search::search::<7>(problem, settings, starts, go_on),
         8 => search::search::<8>(problem, settings, starts, go_on),
-        9 => search::search::<9>(problem, settings, starts, go_on),
-        10 => search::search::<10>(problem, settings, starts, go_on),
         _ => search::unsearched(problem, settings),
     }
 }

@@ -20,8 +20,6 @@ const BATCH: usize = 64;
 const DEPTH: u32 = 8;
 /// Work of one dive, in blocks times columns; about a millisecond.
 const WORK: u64 = 400_000;
-/// Gradient steps from a new best point.
-const CLIMB: usize = 30;
 
 struct Open<const P: usize> {
     leaf: Leaf<P>,
@@ -171,7 +169,7 @@ impl<'a, const P: usize> Search<'a, P> {
         let context = Context {
             arch: pulp::Arch::new(),
             gauge,
-            size: f.size * scale * longest * (1.0 + 1e-9),
+            size: f.size * scale * longest * (1.0 + 1e-9 + 4.0 * UNIT * problem.rows.len() as f64),
             count: problem.rows.len() as f64,
             metric: metric(f, scale, reach),
         };
@@ -227,7 +225,8 @@ impl<'a, const P: usize> Search<'a, P> {
     }
 
     fn state(&self) -> State {
-        let top = self.open.peek().map_or(0.0, |o| o.leaf.bound);
+        // before anything is bounded, the size is a bound
+        let top = self.open.peek().map_or(0.0, |o| o.leaf.bound.min(self.context.size));
         let upper = top.max(self.discarded).max(self.lower()) / self.scale + self.beyond;
         // the division is exact, the addition rounds
         let upper = if self.beyond > 0.0 { upper * (1.0 + 2.0 * UNIT) } else { upper };
@@ -242,6 +241,7 @@ impl<'a, const P: usize> Search<'a, P> {
         for (u, positive) in starts.iter().filter(|s| s.0.len() == P) {
             self.pool.offer(u, *positive);
         }
+        self.pool.improve();
         let mut stopped = false;
         let mut deep = 0u32;
         while self.open.peek().is_some_and(|o| o.leaf.bound > self.threshold()) {
@@ -294,6 +294,9 @@ impl<'a, const P: usize> Search<'a, P> {
         for (found, side) in found.into_iter().zip(sides) {
             self.merge(found, side == 0);
         }
+        if self.lower() > lower {
+            self.pool.improve();
+        }
     }
 
     fn merge(&mut self, found: Found<P>, positive: bool) {
@@ -301,9 +304,8 @@ impl<'a, const P: usize> Search<'a, P> {
         self.discarded = self.discarded.max(found.discarded);
         if let Some((u, value)) = found.best
             && value / self.scale > self.pool.floor()
-            && self.pool.offer(&u, positive)
         {
-            self.pool.climb(&u, positive, CLIMB);
+            self.pool.offer(&u, positive);
         }
         for leaf in found.leaves {
             self.push(leaf);
