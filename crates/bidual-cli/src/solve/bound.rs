@@ -3,7 +3,7 @@
 use super::node::Node;
 use super::problem::Problem;
 use super::{Answer, by_rows, status};
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use bidual::arrangement::{count_cells, generic_bound};
 use bidual::cone::Gauge;
 use bidual::global::{Global, GlobalSolution, Neurons, Target};
@@ -29,10 +29,7 @@ const SEARCHED: usize = 2000;
 
 pub fn answer(root: &Node, tolerance: f64, observer: &mut Deadline) -> Result<Answer> {
     let problem = Problem::plain(&root.need("data")?, &root.need("settings")?)?;
-    ensure!(
-        problem.bias == Bias::None && !problem.output_bias,
-        "settings.bias, settings.out_bias: are not supported yet for this family; use null and false"
-    );
+    problem.require_plain("bound", false)?;
     let loss = problem.loss.build(&problem.y)?;
     let (x, beta) = (Arc::new(problem.x.clone()), problem.beta);
     let relaxed = moment_bound(&x, loss.as_ref(), beta, 1e-9)?;

@@ -5,9 +5,10 @@ use super::problem::Problem;
 use super::train::Training;
 use super::{Answer, status};
 use anyhow::Result;
-use bidual::Mat;
+use bidual::formulation::with_ones;
 use bidual::optimal_set::{Directions, OptimalSet, SetOptions, cell_directions, fit_sizes};
 use bidual::solver::Deadline;
+use bidual::{Bias, Mat};
 use serde_json::json;
 
 /// Relative gap asked for: directions are told apart by prices at ν, known to its square root.
@@ -15,14 +16,17 @@ const GAP: f64 = 1e-12;
 
 pub fn answer(root: &Node, tolerance: f64, observer: &mut Deadline) -> Result<Answer> {
     let problem = Problem::plain(&root.need("data")?, &root.need("settings")?)?;
+    problem.require_plain("optset", true)?;
     let training = Training::new(&problem)?;
+    let features =
+        if problem.bias == Bias::None { problem.x.clone() } else { with_ones(&problem.x) };
     let trained = training.solve(&problem, problem.beta, GAP, None, observer)?;
     let program = training.formulation.program(problem.beta);
     let nu = program.residual(&trained.outputs);
     let patterns = &training.arrangement.patterns;
-    let found = positive_first(cell_directions(&problem.x, patterns, &nu, problem.beta)?);
-    let phi = found.features(&problem.x);
-    let free = Mat::zeros(problem.x.nrows(), 0);
+    let found = positive_first(cell_directions(&features, patterns, &nu, problem.beta)?);
+    let phi = found.features(&features);
+    let free = Mat::from_fn(problem.x.nrows(), usize::from(problem.output_bias), |_, _| 1.0);
     let (sizes, rest) = fit_sizes(&phi, &free, &trained.outputs)?;
     let set = OptimalSet::new(&phi, &free, &sizes, SetOptions::default())?;
     let narrow = set.least_width()?;

@@ -38,7 +38,7 @@ pub fn answer(root: &Node, observer: &mut Deadline) -> Result<Answer> {
     let apart = |upper: f64, lower: f64| upper < lower - scale;
     let agree = !apart(cones.upper, cells.lower)
         && !apart(cells.upper, cones.lower)
-        && cones.upper - cells.lower <= scale
+        && (cones.stopped || cones.upper - cells.lower <= scale)
         && cells.upper - cells.lower <= scale;
     Ok(Answer {
         value: None,

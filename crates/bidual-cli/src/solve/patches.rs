@@ -105,6 +105,7 @@ fn cut(x: &Node, settings: &Node) -> Result<Vec<Vec<Vec<f64>>>> {
             _ => bail!("{}: expected numbers in one, two or three dimensions", sample.path),
         };
         let (height, width) = planes.first().map_or((0, 0), |p| (p.nrows(), p.ncols()));
+        ensure!(height > 0 && width > 0, "{}: expected numbers, found none", sample.path);
         ensure!(
             planes.iter().all(|p| p.nrows() == height && p.ncols() == width),
             "{}: expected channels of the same size",

@@ -50,7 +50,7 @@ pub fn answer(root: &Node, tolerance: f64, observer: &mut Deadline) -> Result<An
     Ok(Answer::facts(
         worst,
         json!({
-            "beta_max": training.formulation.program(0.0).lambda_max(),
+            "beta_max": training.largest(&problem),
             "opt_values": values,
             "opt_lower": lowers,
             "regulariser_N": sizes,

@@ -102,14 +102,6 @@ impl Problem {
             }
         }
         let mut problem = Self::plain(&data, &settings)?;
-        if let Some(slopes) = settings.get("slopes")
-            && slopes.vector()? != [1.0, 0.0]
-        {
-            bail!(
-                "settings.slopes: expected [1, 0], found {}: other slopes are not supported yet",
-                slopes.value
-            );
-        }
         if settings.has("gated") && settings.flag("gated")? != (family == "gated") {
             bail!("settings.gated: contradicts the family {family:?}; make the two agree");
         }
@@ -130,6 +122,14 @@ impl Problem {
     /// ReLU networks of any width on `data.X`, `data.y`.
     pub fn plain(data: &Node, settings: &Node) -> Result<Self> {
         let loss = LossName::parse(settings)?;
+        if let Some(slopes) = settings.get("slopes")
+            && slopes.vector()? != [1.0, 0.0]
+        {
+            bail!(
+                "settings.slopes: expected [1, 0], found {}: other slopes are not supported yet",
+                slopes.value
+            );
+        }
         let x = data.need("X")?.matrix()?;
         let y = targets(&data.need("y")?, x.nrows(), loss)?;
         let bias = match settings.text("bias")? {
@@ -168,6 +168,25 @@ impl Problem {
             skip,
             system: System::Relu,
         })
+    }
+}
+
+impl Problem {
+    /// Refuses what only training on cells can do.
+    pub fn require_plain(&self, family: &str, biases: bool) -> Result<()> {
+        ensure!(
+            matches!(self.loss, LossName::Smooth(_)),
+            "settings.loss: family {family:?} needs a loss with derivatives; use squared, huber, logistic or sqhinge"
+        );
+        ensure!(
+            self.skip == Skip::None,
+            "settings.skip: is not supported yet for family {family:?}; use null"
+        );
+        ensure!(
+            self.bias == Bias::None && !self.output_bias || biases && self.bias != Bias::Free,
+            "settings.bias, settings.out_bias: these are not supported yet for family {family:?}"
+        );
+        Ok(())
     }
 }
 

@@ -17,6 +17,7 @@ const GLOBAL: f64 = 1e-6;
 pub fn answer(root: &Node, tolerance: f64, observer: &mut Deadline) -> Result<Answer> {
     let data = root.need("data")?;
     let problem = Problem::plain(&data, &root.need("settings")?)?;
+    problem.require_plain("stat", false)?;
     let (weights, outputs) = (data.need("W")?.matrix()?, data.need("alpha")?.vector()?);
     ensure!(
         weights.nrows() == outputs.len() && weights.ncols() == problem.x.ncols(),
@@ -26,7 +27,6 @@ pub fn answer(root: &Node, tolerance: f64, observer: &mut Deadline) -> Result<An
         weights.nrows(),
         weights.ncols()
     );
-    ensure!(problem.bias == Bias::None, "settings.bias: is not supported yet with given weights");
     let network = Network {
         weights: weights.transpose().to_owned(),
         biases: vec![0.0; outputs.len()],
@@ -36,11 +36,7 @@ pub fn answer(root: &Node, tolerance: f64, observer: &mut Deadline) -> Result<An
     };
     let training = Training::new(&problem)?;
     let program = training.formulation.program(problem.beta);
-    let mut f = network.predict(&problem.x);
-    if let Some(profiled) = program.loss.as_intercept() {
-        let intercept = profiled.intercept(&f);
-        f.iter_mut().for_each(|f| *f += intercept);
-    }
+    let f = network.predict(&problem.x);
     let value = training.loss.value(&f) + problem.beta * network.weight_decay(Bias::None);
     let nu = program.residual(&f);
     let kappa = program.price(&nu, 0.0, &mut program.multipliers()).kappa();

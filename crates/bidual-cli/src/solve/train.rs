@@ -94,6 +94,12 @@ impl Training {
         Ok(Trained { solution: found.solution, value, outputs })
     }
 
+    /// The smallest β with no neurons, where the residual without neurons is unique and at hand.
+    pub fn largest(&self, problem: &Problem) -> Option<f64> {
+        let plain = problem.skip == Skip::None && matches!(problem.loss, LossName::Smooth(_));
+        plain.then(|| self.formulation.program(0.0).lambda_max())
+    }
+
     /// Objective and Σρ of the network after Newton steps that may cross cells: the regulariser is
     /// known to the square root of a gap only, so the last digits matter. `None` where such steps
     /// do not apply.
@@ -166,12 +172,6 @@ pub fn answer(problem: &Problem, tolerance: f64, observer: &mut Deadline) -> Res
     let nu = if smooth { program.residual(&outputs) } else { solution.nu.clone() };
     // a target of 0 prices every column exactly
     let kappa = program.price(&nu, 0.0, &mut program.multipliers()).kappa();
-    let largest = match problem.loss {
-        LossName::Smooth(_) | LossName::Hinge if problem.skip == Skip::None => {
-            Some(training.formulation.program(0.0).lambda_max())
-        }
-        _ => None,
-    };
     Ok(Answer {
         value: Some(value),
         lower: Some(solution.lower),
@@ -184,7 +184,7 @@ pub fn answer(problem: &Problem, tolerance: f64, observer: &mut Deadline) -> Res
             "outputs_z": outputs,
             "dual_nu": nu,
             "kappa_at_dual": kappa,
-            "beta_max": largest,
+            "beta_max": training.largest(problem),
         }),
     })
 }

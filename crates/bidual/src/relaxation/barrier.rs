@@ -162,7 +162,7 @@ impl<'a> Barrier<'a> {
             for r in 0..self.h.len() {
                 let (a, t, q) = (m.a[r], seen.t[r], seen.q[r]);
                 let slacks = [a - t, a + t, self.h[r] * a - q, q * seen.tau - a * a];
-                if slacks.iter().any(|s| !(*s > 0.0)) {
+                if slacks.iter().any(|s| s.is_nan() || *s <= 0.0) {
                     return f64::INFINITY;
                 }
                 total -= slacks.iter().map(|s| s.ln()).sum::<f64>();

@@ -30,6 +30,9 @@ pub(super) fn price(x: &Mat, nu: &[f64], multipliers: &[Multiplier], s: f64) -> 
     for i in 0..n {
         let square: f64 = (0..d).map(|j| x[(i, j)] * x[(i, j)]).sum();
         if square == 0.0 {
+            // squares may have underflowed
+            let length: f64 = (0..d).map(|j| x[(i, j)].abs()).sum();
+            k += length * nu[i].abs();
             continue;
         }
         // h may be too large by rounding, never too small
@@ -73,8 +76,9 @@ pub(super) fn price(x: &Mat, nu: &[f64], multipliers: &[Multiplier], s: f64) -> 
     // every sum above, entry by entry; d² entries of Q and d of b act on unit vectors
     let margin = 4.0 * (n + d + 16) as f64 * f64::EPSILON * (d as f64) * magnitude;
     let Some(sphere) = sphere(&q, &b) else { return f64::INFINITY };
-    let bound = (k + sphere + margin).max(0.0);
-    if bound.is_nan() { f64::INFINITY } else { bound }
+    // `max` would turn a NaN into 0
+    let bound = k + sphere + margin;
+    if bound.is_nan() { f64::INFINITY } else { bound.max(0.0) }
 }
 
 /// Upper bound on max{bᵀu + uᵀQu : ‖u‖ = 1} for these numbers.

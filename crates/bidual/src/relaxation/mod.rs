@@ -64,7 +64,7 @@ pub fn moment_bound(x: &Mat, loss: &dyn Loss, lambda: f64, tolerance: f64) -> Re
     };
     let mut mu = 0.3 * start / n as f64;
     for _ in 0..STAGES {
-        if !(mu > 0.0) || !barrier.centre(mu) {
+        if mu.is_nan() || mu <= 0.0 || !barrier.centre(mu) {
             break;
         }
         let nu = barrier.nu();

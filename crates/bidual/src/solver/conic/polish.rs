@@ -71,7 +71,7 @@ pub(super) fn interpolate(
                 (0..k + q).for_each(|j| step[j] += along * v[j]);
             }
         }
-        if step[..k].iter().any(|s| !(s.abs() < 0.5)) {
+        if !step[..k].iter().all(|s| s.abs() < 0.5) {
             break;
         }
         for j in 0..k {
