@@ -36,7 +36,7 @@ pub enum Verb {
     /// Recompute objective and certificate of a fitted network on a table, or audit a network that
     /// another program trained
     #[command(
-        after_help = "Example:\n  bidual certify concrete.safetensors concrete.csv\n  bidual certify torch.onnx concrete.csv --target strength --lambda abs:1e-3\n\nExit code 0 if the relative gap is at most the tolerance of the fit, 1 if it is larger."
+        after_help = "Example:\n  bidual certify concrete.safetensors concrete.csv\n  bidual certify torch.onnx concrete.csv --target strength --lambda abs:1e-3\n\nExit code 0 if the relative gap is at most the tolerance (of the fit, or --tolerance), 1 if it is larger."
     )]
     Certify(CertifyArgs),
     /// Fit along a decreasing sequence of λ, with a certificate for each
@@ -233,7 +233,18 @@ pub struct AuditArgs {
     /// How the matrices of such a file lie [default: by shape]
     #[arg(long, value_enum)]
     pub layout: Option<LayoutArg>,
-    /// Write a better network here (.safetensors), if there is one
+    /// Relative gap at which the network counts as globally optimal [default: 1e-4]
+    #[arg(long, value_name = "GAP", value_parser = share, allow_negative_numbers = true)]
+    pub tolerance: Option<f64>,
+    /// auto: the proof stops after a fixed amount of work (about half a minute). global: it goes
+    /// on until it is done or time is up [default: auto]
+    #[arg(long, value_enum)]
+    pub scope: Option<ScopeArg>,
+    /// Wall-clock limit: 30, 30s, 5m or 2h
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_negative_numbers = true)]
+    pub time_limit: Option<Duration>,
+    /// Write the best network found here (.safetensors): a model like those of `fit`, never worse
+    /// than the network given
     #[arg(long, value_name = "MODEL")]
     pub improve: Option<PathBuf>,
 }
@@ -248,6 +259,9 @@ impl AuditArgs {
             (self.no_standardize, "--no-standardize"),
             (self.names.is_some(), "--names"),
             (self.layout.is_some(), "--layout"),
+            (self.tolerance.is_some(), "--tolerance"),
+            (self.scope.is_some(), "--scope"),
+            (self.time_limit.is_some(), "--time-limit"),
             (self.improve.is_some(), "--improve"),
         ];
         given.into_iter().find(|(given, _)| *given).map(|(_, name)| name)

@@ -2,20 +2,22 @@
 
 use crate::Outcome;
 use crate::args::CertifyArgs;
+use crate::audit_report::Report;
 use crate::data::{Training, encode};
 use crate::export::extension;
-use crate::model_text::{bias_key, loss_key};
-use crate::report::{self, Score};
-use crate::values::LossArg;
+use crate::model_file::Stored;
+use crate::progress::Watch;
+use crate::report;
+use crate::values::{LossArg, ScopeArg};
 use anyhow::{Context, Result, bail, ensure};
-use bidual::{Bias, Lambda, Network, Scaling};
+use bidual::audit::{AuditLambda, AuditOptions, audit};
+use bidual::{Bias, Effort, Lambda, Network, Scaling};
 use bidual_io::atomic::check_output;
 use bidual_io::foreign::{Found, ReadOptions, read_network};
 use bidual_io::model::Tensors;
 use bidual_io::table::read_table;
-use serde_json::json;
-use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Instant;
 
 /// Whether a file holds a network of another program: by its format, or a
 /// safetensors file without the mark of a model of bidual.
@@ -30,25 +32,49 @@ pub fn is_foreign(path: &Path) -> Result<bool> {
     })
 }
 
-/// All that an audit needs.
-struct Request {
+/// A network with the data and the objective that it was trained on.
+pub struct Request {
     /// On raw features.
-    network: Network,
-    found: Found,
-    training: Training,
-    /// `None`: the λ at which the network is closest to stationary.
-    lambda: Option<Lambda>,
-    bias: Bias,
-    /// The coordinates in which weight decay is measured.
-    scaling: Scaling,
-    /// How those were chosen.
-    scaling_reason: &'static str,
+    pub network: Network,
+    /// What the file held.
+    pub found: Found,
+    /// The table.
+    pub training: Training,
+    /// The objective.
+    pub options: AuditOptions,
+    /// Why weight decay is measured on these features.
+    pub scaling_reason: &'static str,
 }
 
 pub fn run(args: &CertifyArgs) -> Result<Outcome> {
+    let started = Instant::now();
     check(args)?;
     let request = request(args)?;
-    audit(args, &request)
+    let mut watch = Watch::start(false)?;
+    let result = audit(&request.network, &request.training.dataset, &request.options, &mut watch);
+    watch.finish();
+    let mut result = result.with_context(|| args.model.display().to_string())?;
+    let Request { network, found, training, options, scaling_reason } = request;
+    let (improved, written) = (result.improved.take(), args.audit.improve.as_deref());
+    let report = Report {
+        audit: &result,
+        network: &network,
+        found: &found,
+        training: &training,
+        options: &options,
+        scaling_reason,
+        written,
+        seconds: started.elapsed().as_secs_f64(),
+    };
+    let text = if args.json { format!("{:#}\n", report.json()) } else { report.text() };
+    if let (Some(path), Some(model)) = (written, improved) {
+        let target = args.target.clone().unwrap_or_default();
+        let (encoding, classes) = (training.encoding, training.classes);
+        let weights = args.weights.clone();
+        Stored { model, encoding, target, classes, weights }.to_tensors().save(path)?;
+    }
+    report::print(&text)?;
+    Ok(Outcome::certified(result.relative_gap() <= options.tolerance))
 }
 
 /// What can be refused before files are read.
@@ -56,6 +82,10 @@ fn check(args: &CertifyArgs) -> Result<()> {
     ensure!(
         args.audit.lambda != Some(Lambda::CrossValidated),
         "--lambda cv does not apply to a network that is trained already: give the λ, or none"
+    );
+    ensure!(
+        args.audit.scope != Some(ScopeArg::Sampled),
+        "--scope sampled does not apply to an audit, which is about all networks: use auto or global"
     );
     if let Some(path) = &args.audit.improve {
         let found = extension(path);
@@ -71,7 +101,7 @@ fn check(args: &CertifyArgs) -> Result<()> {
 }
 
 fn request(args: &CertifyArgs) -> Result<Request> {
-    let options = &args.audit;
+    let asked = &args.audit;
     let target = args.target.as_deref().with_context(|| {
         format!(
             "{}: not a model of bidual; to audit a network of another program, add --target COL",
@@ -82,11 +112,11 @@ fn request(args: &CertifyArgs) -> Result<Request> {
         args.weights.as_deref() != Some(target),
         "column {target:?} cannot be both --target and --weights: name another column"
     );
-    let read = ReadOptions { names: options.names.clone(), layout: options.layout.map(Into::into) };
+    let read = ReadOptions { names: asked.names.clone(), layout: asked.layout.map(Into::into) };
     let foreign = read_network(&args.model, &read)?;
     let (network, found) = (foreign.network, foreign.found);
     let table = read_table(&args.data)?;
-    let loss = options.loss.unwrap_or(LossArg::Auto);
+    let loss = asked.loss.unwrap_or(LossArg::Auto);
     let training = encode(&table, target, args.weights.as_deref(), false, loss)?;
     let (inputs, columns) = (network.inputs(), training.dataset.features());
     if inputs != columns {
@@ -101,8 +131,8 @@ fn request(args: &CertifyArgs) -> Result<Request> {
         !found.logit || training.loss.is_classification(),
         "the network ends in a probability or class, but the loss is for quantities: use --loss logistic, or a target with two classes"
     );
-    let without = network.biases.iter().all(|b| *b == 0.0);
-    let bias = match options.bias {
+    let (scaling, scaling_reason, without) = coordinates(&network, &found, &training, args);
+    let bias = match asked.bias {
         Some(bias) => bias.into(),
         None if without => Bias::None,
         None => Bias::Penalised,
@@ -111,84 +141,56 @@ fn request(args: &CertifyArgs) -> Result<Request> {
         bias != Bias::None || without,
         "--bias none contradicts the network, which has hidden biases: use penalised or free"
     );
-    let (scaling, scaling_reason) = match &found.scaling {
-        _ if options.no_standardize => (Scaling::identity(inputs), "as they are"),
-        Some(scaling) => (scaling.clone(), "as the network scales them"),
-        None => {
-            let data = &training.dataset;
-            (Scaling::standard(&data.x, &data.normalised_weights()), "standardised")
-        }
+    let options = AuditOptions {
+        bias,
+        // a network without any biases is compared with its like
+        output_bias: bias != Bias::None || network.output_bias != 0.0,
+        lambda: match asked.lambda {
+            Some(Lambda::Absolute(value)) => Some(AuditLambda::Absolute(value)),
+            Some(Lambda::Fraction(share)) => Some(AuditLambda::Fraction(share)),
+            Some(Lambda::CrossValidated) | None => None,
+        },
+        effort: if asked.scope == Some(ScopeArg::Global) {
+            Effort::Unlimited
+        } else {
+            Effort::Auto
+        },
+        time_limit: asked.time_limit,
+        improve: asked.improve.is_some(),
+        ..AuditOptions::new(training.loss, scaling)
     };
-    let lambda = options.lambda;
-    Ok(Request { network, found, training, lambda, bias, scaling, scaling_reason })
+    let options = match asked.tolerance {
+        Some(tolerance) => AuditOptions { tolerance, ..options },
+        None => options,
+    };
+    Ok(Request { network, found, training, options, scaling_reason })
 }
 
-// ---------------------------------------------------------------------------
-// SEAM: `bidual::audit` goes here. It gets the network in the coordinates of
-// `request.scaling` (`network.unfold(&scaling)` on `scaling.apply(&x)`), the
-// loss, λ and the bias, and returns objective, lower bound, stationarity, the
-// neuron to add first and, for `args.audit.improve`, a better network. Until
-// then the network is reported as it was read, and nothing is proved.
-// ---------------------------------------------------------------------------
-fn audit(args: &CertifyArgs, request: &Request) -> Result<Outcome> {
-    ensure!(
-        args.audit.improve.is_none(),
-        "--improve is not supported yet for networks of other programs"
-    );
-    let data = &request.training.dataset;
-    let outputs = request.network.predict(&data.x);
-    let loss = request.training.loss;
-    let score = Score::of(data, &outputs, loss.is_classification());
-    let trained = request.network.clone().unfold(&request.scaling);
-    let decay = trained.weight_decay(request.bias);
-    if args.json {
-        report::print_json(&json!({
-            "format": request.found.format,
-            "producer": request.found.producer,
-            "parts": request.found.parts,
-            "logit": request.found.logit,
-            "neurons": request.network.neurons(),
-            "loss": loss_key(loss),
-            "bias": bias_key(request.bias),
-            "weight_decay": decay,
-            "lambda": match request.lambda {
-                Some(Lambda::Absolute(value)) => Some(value),
-                _ => None,
-            },
-            "samples": data.samples(),
-            "score": score.json(),
-            "lower": null,
-            "certified": false,
-            "version": env!("CARGO_PKG_VERSION"),
-        }))?;
-        return Ok(Outcome::StoppedEarly);
+/// The features on which weight decay is measured, why, and whether the network has no hidden
+/// biases there.
+fn coordinates(
+    network: &Network,
+    found: &Found,
+    training: &Training,
+    args: &CertifyArgs,
+) -> (Scaling, &'static str, bool) {
+    let unbiased = |scaling: &Scaling| network.has_no_hidden_biases(scaling);
+    let raw = Scaling::identity(network.inputs());
+    let without = unbiased(&raw);
+    if args.audit.no_standardize {
+        return (raw, "as they are", without);
     }
-    let found = &request.found;
-    let mut text = String::new();
-    let mut line = |name: &str, value: String| {
-        // writing to a string cannot fail
-        let _ = writeln!(text, "{name:<12} {value}");
-    };
-    let producer = found.producer.as_ref().map(|p| format!(" of {p}")).unwrap_or_default();
-    let parts = found.parts.join(", ");
-    line("read", format!("{}{producer}: {parts}", found.format));
-    line(
-        "network",
-        format!(
-            "{} ReLU neurons of {} inputs; hidden bias {}",
-            request.network.neurons(),
-            request.network.inputs(),
-            bias_key(request.bias)
-        ),
-    );
-    let reason = request.training.loss_reason.map(|r| format!(" ({r})")).unwrap_or_default();
-    line("loss", loss_key(loss) + &reason);
-    line(
-        "weight decay",
-        format!("{} on the features {}", report::significant(decay, 6), request.scaling_reason),
-    );
-    line("proved", "no lower bound was proved".to_owned());
-    line("score", score.text());
-    report::print(&text)?;
-    Ok(Outcome::StoppedEarly)
+    if let Some(scaling) = &found.scaling {
+        let without = unbiased(scaling);
+        return (scaling.clone(), "as the network scales them", without);
+    }
+    let data = &training.dataset;
+    let standard = Scaling::standard(&data.x, &data.normalised_weights());
+    let unbiased_there = unbiased(&standard);
+    let biased = matches!(args.audit.bias.map(Bias::from), Some(Bias::Penalised | Bias::Free));
+    if without && !unbiased_there && !biased {
+        // centring would give it biases
+        return (raw, "as they are, for want of hidden biases", true);
+    }
+    (standard, "standardised", unbiased_there)
 }

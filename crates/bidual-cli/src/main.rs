@@ -2,6 +2,7 @@
 
 mod args;
 mod audit;
+mod audit_report;
 mod certify;
 mod data;
 mod explain;

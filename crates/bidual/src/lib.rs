@@ -25,6 +25,7 @@
 #![warn(missing_docs)]
 
 pub mod arrangement;
+pub mod audit;
 pub mod certificate;
 mod certify;
 pub mod cone;

@@ -119,6 +119,17 @@ impl Network {
         }
     }
 
+    /// True if the hidden biases of a network on raw features vanish, up to rounding, on the
+    /// features of `scaling`: there it is a network without them.
+    pub fn has_no_hidden_biases(&self, scaling: &Scaling) -> bool {
+        (0..self.neurons()).all(|j| {
+            let w = column(&self.weights, j);
+            let shift = w.iter().zip(&scaling.mean).map(|(w, m)| w * m);
+            let (sum, size) = shift.fold((0.0, 0.0), |(s, t), v: f64| (s + v, t + v.abs()));
+            (self.biases[j] + sum).abs() <= 1e-9 * size
+        })
+    }
+
     /// The same function of raw features, for a network on scaled features.
     pub fn fold(mut self, scaling: &Scaling) -> Self {
         for j in 0..self.neurons() {

@@ -16,6 +16,7 @@ use bidual::{
 };
 use problems::{Competitor, Random, Setup, random_problem};
 use rayon::prelude::*;
+use std::time::Duration;
 
 fn cases(default: u64) -> u64 {
     std::env::var("BIDUAL_CASES").ok().and_then(|v| v.parse().ok()).unwrap_or(default)
@@ -26,7 +27,9 @@ fn problem(seed: u64) -> (Dataset, Options) {
     let (data, options) = random_problem(seed);
     let x = Mat::from_fn(data.samples(), data.features().min(3), |i, j| data.x[(i, j)]);
     let patterns = PatternChoice::Generated(Effort::Unlimited);
-    let options = Options { activation: Activation::Relu, patterns, ..options };
+    // far more than any of them needs: a stuck proof shall fail, not hang
+    let time_limit = Some(Duration::from_secs(15));
+    let options = Options { activation: Activation::Relu, patterns, time_limit, ..options };
     (Dataset::new(x, data.y, data.weights).expect("valid"), options)
 }
 

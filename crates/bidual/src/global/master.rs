@@ -83,6 +83,9 @@ impl Global {
             state.neurons = neurons;
             state.cells = solution.z.columns.iter().map(|c| cells.bits[c / 2].clone()).collect();
             state.nu = solution.nu;
+        } else if value - state.upper <= tolerance * state.upper.abs() {
+            // not a better network, but an optimal dual vector of these cells
+            state.nu = solution.nu;
         }
         Ok(solution.status.is_early().then_some(solution.status))
     }

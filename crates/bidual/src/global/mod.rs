@@ -213,7 +213,7 @@ impl Global {
         };
         let (mut cones, mut rounds) = (0, 0);
         let mut missed: Vec<Candidate> = vec![];
-        let mut idle = 0;
+        let mut idle: i32 = 0;
         let status = loop {
             if rounds >= ROUNDS.min(max_rounds) {
                 break Status::IterationLimit;
@@ -239,7 +239,9 @@ impl Global {
             }
             if gap > 0.5 * tolerance && idle < 3 {
                 let before = state.upper;
-                if let Some(status) = self.improve(&mut state, &found, target, gap, observer)? {
+                // the less it moves, the sharper the master
+                let finer = gap * 0.01f64.powi(idle);
+                if let Some(status) = self.improve(&mut state, &found, target, finer, observer)? {
                     break status;
                 }
                 idle = if before - state.upper > 1e-13 * state.upper.abs() { 0 } else { idle + 1 };

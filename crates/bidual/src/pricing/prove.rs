@@ -102,6 +102,9 @@ impl Oracle {
             .iter()
             .map(|(u, negative)| (projected.project(u, free.is_some()), *negative))
             .collect();
+        if free.is_some() && projected.dim() == 2 {
+            return self.prove_by_breakpoints(nu, trivial);
+        }
         let mut watch = |b: &Bracket| go_on(&Bracket { upper: outer(b.upper), ..*b });
         let by_moments =
             free.is_none() && (CONES_UP_TO + 1..=moments::MAX_DIMENSION).contains(&projected.dim());
@@ -131,6 +134,61 @@ impl Oracle {
             (upper, method) = (trivial, Method::NormBound);
         }
         Proof { upper, lower, candidates, method, cones: found.cones, stopped: found.stopped }
+    }
+
+    /// One coordinate and a free bias: the maximum over the breakpoints of both
+    /// directions u = ±1, exact up to rounding.
+    fn prove_by_breakpoints(&self, nu: &[f64], trivial: f64) -> Proof {
+        let projected = self.projected();
+        let n = nu.len();
+        let reach = self.gauge.bias_radius().unwrap_or(0.0) + norm(&projected.means);
+        let h: Vec<f64> = (0..n).map(|i| projected.flat[2 * i]).collect();
+        let size: f64 = h.iter().zip(nu).map(|(h, v)| v.abs() * (h.abs() + reach)).sum();
+        let margin = 8.0 * (n as f64 + 8.0) * f64::EPSILON * size;
+        let mut order: Vec<usize> = (0..n).collect();
+        order.sort_by(|&a, &b| h[b].total_cmp(&h[a]).then(a.cmp(&b)));
+        let mut best = [(0.0f64, 1.0, 0.0); 2];
+        for u in [1.0, -1.0] {
+            if u < 0.0 {
+                order.reverse();
+            }
+            // at b = −u·h of the k-th in order, those before it are on; at the end, all
+            let (mut mass, mut moment) = (0.0, 0.0);
+            let mut consider = |b: f64, mass: f64, moment: f64| {
+                let value = moment + mass * b;
+                for (slot, sign) in best.iter_mut().zip([1.0, -1.0]) {
+                    if sign * value > slot.0 {
+                        *slot = (sign * value, u, b);
+                    }
+                }
+            };
+            for &k in &order {
+                consider(-u * h[k], mass, moment);
+                mass += nu[k];
+                moment += nu[k] * u * h[k];
+            }
+            consider(reach, mass, moment);
+        }
+        let mut ws = Workspace::default();
+        let mut candidates: Vec<Candidate> = best
+            .iter()
+            .zip([false, true])
+            .filter(|(b, _)| b.0 > 0.0)
+            .map(|(b, negative)| {
+                self.polish(nu, &projected.lift(&[b.1, b.2], true), negative, &mut ws)
+            })
+            .collect();
+        candidates.sort_by(|a, b| b.value.total_cmp(&a.value));
+        let attained = best[0].0.max(best[1].0);
+        let slack = projected.slack * norm(nu);
+        Proof {
+            upper: ((attained + margin).hypot(slack) * (1.0 + 1e-15)).min(trivial),
+            lower: candidates.first().map_or(0.0, |c| c.value),
+            candidates,
+            method: Method::SimplicialCones,
+            cones: 2,
+            stopped: false,
+        }
     }
 
     /// |νᵀ(Xu)_+| ≤ ‖ν‖‖X‖_F: weak, always there.
