@@ -13,7 +13,6 @@ mod model_text;
 mod options;
 mod path;
 mod predict;
-mod problem;
 mod progress;
 mod report;
 mod solve;

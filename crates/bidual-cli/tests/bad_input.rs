@@ -238,10 +238,10 @@ fn problems() {
     refuse(",\"y\":[1,-1,1]", "", &["data.y: is missing"]);
     refuse("0.1", "-1", &["settings.beta: expected a positive number, found -1"]);
     refuse(",\"beta\":0.1", "", &["settings.beta: is missing"]);
-    refuse("squared", "hinge", &["settings.loss: \"hinge\" is not supported yet"]);
     refuse("squared", "cubic", &["settings.loss: \"cubic\" is unknown"]);
     refuse("squared", "huber", &["settings.huber_delta: is missing"]);
-    refuse("\"beta\"", "\"skip\":\"free\",\"beta\"", &["settings.skip", "not supported yet"]);
+    refuse("\"beta\"", "\"skip\":\"big\",\"beta\"", &["settings.skip: expected null"]);
+    refuse("\"beta\"", "\"skip\":-1,\"beta\"", &["settings.skip: expected a positive number"]);
     refuse("\"beta\"", "\"slopes\":[1,0.2],\"beta\"", &["settings.slopes", "not supported yet"]);
     refuse("\"beta\"", "\"bias\":\"big\",\"beta\"", &["settings.bias: expected null"]);
     refuse("\"beta\"", "\"gated\":true,\"beta\"", &["settings.gated"]);
@@ -249,6 +249,23 @@ fn problems() {
     refuse("relu", "gated", &["data.gate_patterns: is missing"]);
     place.write("bad.json", good.replace("squared", "logistic").replace("[1,-1,1]", "[1,0,1]"));
     place.refuse("solve bad.json", &["data.y[1]: expected a label 1 or -1, found 0"]);
+    // two parallel samples that one network cannot fit
+    let interpolation = good.replace("squared", "interp").replace("[0,1]", "[2,0]");
+    place.write("bad.json", &interpolation);
+    place.refuse("solve bad.json", &["no network fits the targets exactly"]);
+    for (family, data, says) in [
+        ("arr", "{}", "data.X: is missing"),
+        ("oracle", r#"{"X":[[1,0],[0,1]],"nu":[1]}"#, "data.nu: expected 2 numbers"),
+        ("path", r#"{"X":[[1,0],[0,1]],"y":[1,2],"betas":[]}"#, "data.betas: expected at least"),
+        ("stat", r#"{"X":[[1,0],[0,1]],"y":[1,2],"W":[[1]],"alpha":[1]}"#, "data.W: expected"),
+        ("counts", r#"{"items":[{"X":[[1,2]],"settings":{"h":3}}]}"#, "does not fit"),
+        ("certificate", r#"{"items":[{"A":[[1,2]],"c":[1]}]}"#, "data.items[0].c: expected 2"),
+    ] {
+        let settings = r#"{"loss":"squared","beta":0.1}"#;
+        let text = format!(r#"{{"family":"{family}","data":{data},"settings":{settings}}}"#);
+        place.write("bad.json", text);
+        place.refuse("solve bad.json", &[says]);
+    }
     let gated = good.replace("relu", "gated");
     for (gates, says) in [
         (r#"["010","01"]"#, "data.gate_patterns[1]: expected 3 characters"),

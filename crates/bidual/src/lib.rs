@@ -44,6 +44,7 @@ pub mod path;
 pub mod pricing;
 mod program;
 pub mod regularizer;
+pub mod relaxation;
 pub mod solver;
 pub mod stationarity;
 

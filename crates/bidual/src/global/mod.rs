@@ -22,7 +22,7 @@ use crate::linalg::{Mat, column, dot, norm, times};
 use crate::loss::{Loss, best_dual_value};
 use crate::network::Bias;
 use crate::pricing::{Bracket, Budget, Candidate, Goal, Oracle, Proof};
-use crate::solver::{Observer, Progress, Status};
+use crate::solver::{Observer, Progress, Status, require_smooth};
 use newton::Newton;
 use slide::slide;
 use std::ops::ControlFlow;
@@ -197,6 +197,7 @@ impl Global {
         observer: &mut dyn Observer,
     ) -> Result<GlobalSolution> {
         let Target { lambda, tolerance, budget, max_rounds } = *target;
+        require_smooth(self.loss.as_ref(), "global training")?;
         let mut state = self.begin(start, lambda);
         let norm_bound = self.oracle.prove(
             &state.nu,

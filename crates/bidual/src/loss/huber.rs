@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::numeric::{increasing_root, product_at_most, product_down, quotient_down};
 use super::samples::Samples;
-use super::{Loss, LossError};
+use super::{ConicForm, Loss, LossError};
 
 /// Huber loss with threshold `δ > 0`: with `r = f − y`, `ℓ = ½r²` if `|r| ≤ δ`, else `δ|r| − ½δ²`.
 ///
@@ -126,5 +126,9 @@ impl Loss for Huber {
 
     fn dual_scale(&self, nu: &[f64], cap: f64) -> Option<f64> {
         self.data.quadratic_scale(nu, cap)
+    }
+
+    fn conic_form(&self) -> Option<ConicForm> {
+        Some(ConicForm::Huber(self.delta))
     }
 }

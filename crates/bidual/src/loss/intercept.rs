@@ -302,6 +302,10 @@ impl Loss for WithIntercept {
         value
     }
 
+    fn is_smooth(&self) -> bool {
+        self.inner.is_smooth()
+    }
+
     fn dual_scale(&self, nu: &[f64], cap: f64) -> Option<f64> {
         self.inner.dual_scale(nu, cap)
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::numeric::{compensated_sum, increasing_root, product_at_most, quotient_down};
 use super::samples::Samples;
-use super::{Loss, LossError};
+use super::{ConicForm, Loss, LossError};
 
 /// Logistic loss `ℓ(f, y) = ln(1 + e^{−yf})` with labels `y = ±1`.
 ///
@@ -172,5 +172,9 @@ impl Loss for Logistic {
         }
         // The bound is quadratic in the error of t, so 1e-9 is enough.
         Some(increasing_root(0.0, cap, cap.min(1.0), 1e-9, derivative))
+    }
+
+    fn conic_form(&self) -> Option<ConicForm> {
+        Some(ConicForm::Logistic)
     }
 }

@@ -14,6 +14,11 @@
 //! | [`Logistic`] | `ln(1+e^{−yf})` | `−p ln p − (1−p) ln(1−p)`, `p = ys` | `p ∈ [0,1]` | ¼ |
 //! | [`Huber`] | `½r²` if `abs(r) ≤ δ`, else `δ·abs(r) − ½δ²`, `r = f−y` | `sy − ½s²` | `−δ ≤ s ≤ δ` | 1 |
 //! | [`SquaredHinge`] | `½(1−yf)₊²` | `p − ½p²`, `p = ys` | `p ≥ 0` | 1 |
+//! | [`Hinge`] | `(1−yf)₊` | `p`, `p = ys` | `p ∈ [0,1]` | – |
+//! | [`Absolute`] | `abs(f−y)` | `sy` | `−1 ≤ s ≤ 1` | – |
+//! | [`Interpolation`] | 0 if `f = y`, else ∞ | `sy` | `R` | – |
+//!
+//! The last three are not smooth ([`Loss::is_smooth`]): solvers that need derivatives refuse them.
 //!
 //! Each domain is an interval containing 0, so `tν` stays feasible for `0 ≤ t ≤ 1`; the best `t`
 //! is found by [`best_dual_value`]. [`WithIntercept`] minimises over an unpenalised constant
@@ -26,9 +31,12 @@
 //! Slices passed to a loss have length [`Loss::samples`]; another length is a programming error
 //! and panics.
 
+mod absolute;
 mod error;
+mod hinge;
 mod huber;
 mod intercept;
+mod interpolation;
 mod logistic;
 mod numeric;
 mod samples;
@@ -37,14 +45,37 @@ mod squared_hinge;
 
 use std::sync::Arc;
 
+pub use absolute::Absolute;
 pub use error::LossError;
+pub use hinge::Hinge;
 pub use huber::Huber;
 pub use intercept::WithIntercept;
+pub use interpolation::Interpolation;
 pub use logistic::Logistic;
 pub use squared::Squared;
 pub use squared_hinge::SquaredHinge;
 
-/// A convex loss `F(f) = Σ_i ω_i ℓ(f_i, y_i)`, smooth with `ℓ'' ≤` [`Loss::curvature_bound`].
+/// The form of a loss in a conic program, per sample and without its weight.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ConicForm {
+    /// `½(f − y)²`.
+    Squared,
+    /// `½r² + δ(p + q)` with `f − y = r + p − q`, `p, q ≥ 0`; the threshold `δ`.
+    Huber(f64),
+    /// `p + q` with `f − y = p − q`, `p, q ≥ 0`.
+    Absolute,
+    /// `ln(1 + e^{−yf})`, by two exponential cones.
+    Logistic,
+    /// `h ≥ 1 − yf`, `h ≥ 0`.
+    Hinge,
+    /// `½h²` with `h ≥ 1 − yf`, `h ≥ 0`.
+    SquaredHinge,
+    /// `f = y`.
+    Interpolation,
+}
+
+/// A convex loss `F(f) = Σ_i ω_i ℓ(f_i, y_i)`, with `ℓ'' ≤` [`Loss::curvature_bound`] where it is
+/// smooth ([`Loss::is_smooth`]).
 ///
 /// The default weights are `ω_i = 1/n`, the mean over samples. A sample with `ω_i = 0` contributes
 /// nothing and its dual variable is 0.
@@ -123,6 +154,18 @@ pub trait Loss: Send + Sync {
     /// Whether the domain of the dual is all of `R^n` (up to samples of weight 0).
     fn dual_is_free(&self) -> bool {
         false
+    }
+
+    /// Whether the loss has a continuous gradient. If not, [`Loss::residual_into`] gives one
+    /// subgradient, whose lower bound is valid but weak, and solvers that need derivatives refuse.
+    fn is_smooth(&self) -> bool {
+        true
+    }
+
+    /// How to write the loss in a conic program; `None` where that is not known, and for a
+    /// profiled loss (write the loss behind it with a free constant).
+    fn conic_form(&self) -> Option<ConicForm> {
+        None
     }
 
     /// Maximiser of `t ↦ D(tν)` on `[0, cap]` where the loss has a direct way to compute it, for

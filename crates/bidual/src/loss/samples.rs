@@ -202,3 +202,33 @@ impl Samples {
         (sum.value(), slope, magnitude)
     }
 }
+
+/// Minimiser of the convex piecewise-linear function of one variable whose slope is `−initial`
+/// on the left and rises by `w` at each kink `(c, w)`: the middle of the interval of
+/// minimisers, its finite end where it is a half-line. `None` if a kink is not finite.
+pub(super) fn middle_of_minimisers(mut kinks: Vec<(f64, f64)>, initial: f64) -> Option<f64> {
+    if kinks.iter().any(|(c, _)| !c.is_finite()) {
+        return None;
+    }
+    kinks.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (Some(first), Some(last)) = (kinks.first(), kinks.last()) else {
+        return Some(0.0);
+    };
+    // Sums of the same weights in another order differ by rounding.
+    let zero = 8.0 * kinks.len() as f64 * UNIT_ROUNDOFF * initial.max(1e-300);
+    if initial <= zero {
+        return Some(first.0);
+    }
+    let mut sum = CompensatedSum::default();
+    sum.add(-initial);
+    for (k, (c, w)) in kinks.iter().enumerate() {
+        sum.add(*w);
+        if sum.value() > zero {
+            return Some(*c);
+        }
+        if sum.value() >= -zero {
+            return Some(kinks.get(k + 1).map_or(*c, |next| c + 0.5 * (next.0 - c)));
+        }
+    }
+    Some(last.0)
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::numeric::compensated_sum;
 use super::samples::Samples;
-use super::{Loss, LossError};
+use super::{ConicForm, Loss, LossError};
 
 /// Squared loss `ℓ(f, y) = ½(f−y)²`.
 ///
@@ -103,5 +103,9 @@ impl Loss for Squared {
 
     fn dual_scale(&self, nu: &[f64], cap: f64) -> Option<f64> {
         self.data.quadratic_scale(nu, cap)
+    }
+
+    fn conic_form(&self) -> Option<ConicForm> {
+        Some(ConicForm::Squared)
     }
 }

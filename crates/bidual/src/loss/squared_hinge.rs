@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::numeric::increasing_root;
 use super::samples::Samples;
-use super::{Loss, LossError};
+use super::{ConicForm, Loss, LossError};
 
 /// Squared hinge loss `ℓ(f, y) = ½(1 − yf)₊²` with labels `y = ±1`.
 ///
@@ -131,5 +131,9 @@ impl Loss for SquaredHinge {
 
     fn dual_scale(&self, nu: &[f64], cap: f64) -> Option<f64> {
         self.data.quadratic_scale(nu, cap)
+    }
+
+    fn conic_form(&self) -> Option<ConicForm> {
+        Some(ConicForm::SquaredHinge)
     }
 }

@@ -5,6 +5,7 @@ use super::prune::{DEPENDENT, prune};
 use super::set::{OptimalSet, basis};
 use crate::linalg::{Mat, axpy, column, column_mut, dot, gemm, norm, times, transpose_times};
 use crate::loss::Loss;
+use crate::solver::require_smooth;
 use crate::{Error, Result};
 
 /// Subsets of at most so many directions are all tried.
@@ -107,6 +108,7 @@ impl OptimalSet {
                     .into(),
             ));
         }
+        require_smooth(loss, "choice by validation loss")?;
         let exchange = self.exchange()?;
         // f_v(η) = base + Gη
         let effect = |c: &[f64]| -> Vec<f64> {

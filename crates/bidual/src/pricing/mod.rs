@@ -5,12 +5,14 @@
 //! nothing here lists cells: [`Oracle::search`] climbs (a lower bound, with the
 //! neurons that attain it), [`Oracle::prove`] bounds from above.
 
+mod cells;
 mod local;
 pub mod moments;
 mod projection;
 mod prove;
 pub mod simplicial;
 
+pub use cells::CellPrices;
 pub use prove::{Bracket, Budget, Goal, Proof};
 
 use crate::cone::{Gauge, Rows};

@@ -298,8 +298,10 @@ impl Solver for ColumnGeneration {
         start: Option<&SparseColumns>,
         observer: &mut dyn Observer,
     ) -> Result<Solution> {
+        super::require_smooth(program.loss.as_ref(), self.name())?;
         let mut session = Session::new(program);
-        let mut accuracy = 0.3 * self.tolerance;
+        // a tolerance below what f64 can reach must not end the search at the first rough master
+        let mut accuracy = (0.3 * self.tolerance).max(10.0 * MASTER_FLOOR);
         // early masters are solved to this share of the gap
         let mut effort = 0.02;
         let mut status = Status::IterationLimit;

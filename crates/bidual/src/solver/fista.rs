@@ -155,6 +155,7 @@ impl Solver for Fista {
         start: Option<&SparseColumns>,
         observer: &mut dyn Observer,
     ) -> Result<Solution> {
+        super::require_smooth(program.loss.as_ref(), self.name())?;
         if program.constraint.is_some() {
             return Err(Error::Unsupported {
                 solver: "fista",

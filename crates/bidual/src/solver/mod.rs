@@ -1,19 +1,22 @@
 //! Solvers know programs, never networks. One file an algorithm.
 
 mod column_generation;
+mod conic;
 mod fista;
 mod gram;
 mod interior_point;
 mod staged;
 
 pub use column_generation::ColumnGeneration;
+pub use conic::{Conic, ConicSolution, LinearTerms};
 pub use fista::Fista;
 pub(crate) use gram::weighted_gram;
 pub use interior_point::InteriorPoint;
 pub use staged::Staged;
 
 use crate::linalg::{Mat, column, column_mut};
-use crate::{Program, Result};
+use crate::loss::Loss;
+use crate::{Error, Program, Result};
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -205,4 +208,12 @@ pub trait Solver: Send + Sync {
         start: Option<&SparseColumns>,
         observer: &mut dyn Observer,
     ) -> Result<Solution>;
+}
+
+/// Refuses a loss without derivatives.
+pub(crate) fn require_smooth(loss: &dyn Loss, solver: &'static str) -> Result<()> {
+    if loss.is_smooth() {
+        return Ok(());
+    }
+    Err(Error::Unsupported { solver, what: "a loss without derivatives", instead: "conic" })
 }

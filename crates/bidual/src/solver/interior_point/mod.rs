@@ -363,6 +363,7 @@ impl Solver for InteriorPoint {
         start: Option<&SparseColumns>,
         observer: &mut dyn Observer,
     ) -> Result<Solution> {
+        super::require_smooth(program.loss.as_ref(), self.name())?;
         let mut session = super::column_generation::Session::new(program);
         let all: Vec<usize> = (0..program.shape().1).collect();
         session.add(&all, start);
