@@ -28,7 +28,8 @@ ONE_SPLIT, TWENTY_SPLITS = "mishkin2022_seed1995", "gal_hernandez_lobato_20"
 
 # The budget of each fit: set, splits, options of the ReLU fit, options of the gated fit.
 SETTINGS = [
-    ("breast-cancer-wisc-diag", ONE_SPLIT, "--lambda cv --time-limit 2m", "--lambda cv --time-limit 2m"),
+    ("breast-cancer-wisc-diag", ONE_SPLIT, "--lambda cv --scope sampled --time-limit 2m",
+     "--lambda cv --time-limit 2m"),
     ("concrete", TWENTY_SPLITS, "--lambda cv --patterns 200 --time-limit 6m",
      "--lambda cv --patterns 200 --time-limit 4m"),
     ("chess-krvkp", ONE_SPLIT, "--lambda 0.01 --patterns 50 --time-limit 4m",

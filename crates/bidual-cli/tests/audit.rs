@@ -108,7 +108,10 @@ fn optimal_networks_are_recognised() {
         let json = place.json(0, &words);
         assert_eq!((&json["bias"], &json["lambda_estimated"]), (&bias.into(), &true.into()));
         assert!((json["lambda"].as_f64().unwrap() / lambda - 1.0).abs() < 1e-4, "{json:#}");
-        assert_eq!((&json["certified"], &json["add_first"]), (&true.into(), &().into()));
+        assert_eq!(json["certified"], true);
+        // optimal to a tolerance: nothing to add that is worth more than that
+        let price = json["add_first"]["price_over_lambda"].as_f64().unwrap_or(1.0);
+        assert!(price < 1.0 + 1e-3, "{json:#}");
     }
 }
 
