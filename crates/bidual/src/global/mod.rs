@@ -221,7 +221,7 @@ impl Global {
             rounds += 1;
             let directions = state.neurons.directions(&self.oracle.gauge());
             let mut found = std::mem::take(&mut missed);
-            let level = lambda * (1.0 + 1e-10);
+            let level = level_of(lambda);
             found.extend(self.oracle.search(&state.nu, &directions, STARTS, rounds as u64, level));
             found.sort_by(|a, b| b.value.total_cmp(&a.value).then_with(|| a.bits.cmp(&b.bits)));
             // what ν could prove at best: worth a proof?
@@ -236,6 +236,27 @@ impl Global {
             };
             if let ControlFlow::Break(status) = observer.observe(&progress) {
                 break status;
+            }
+            // a rough bound now and then: training may be stopped before the real proof
+            if let Some(budget) = budget
+                && rounds >= 8
+                && rounds.is_power_of_two()
+                && gap > 0.5 * tolerance
+            {
+                let rough =
+                    Budget { cones: budget.cones.min(rough_cones(self.x.nrows())), ..budget };
+                let level = hope - gap * state.upper.abs();
+                let goal = Goal { target: self.target(&state.nu, level, lambda), tolerance: 0.01 };
+                let mut go_on =
+                    |_: &Bracket| matches!(observer.observe(&progress), ControlFlow::Continue(()));
+                let proof = self.oracle.prove(&state.nu, &goal, &rough, &directions, &mut go_on);
+                cones += proof.cones;
+                let lower = self.lower_bound(&state.nu, proof.upper, lambda);
+                if lower > best.lower {
+                    best = Bound { lower, nu: state.nu.clone(), method: proof.method };
+                }
+                found.extend(proof.candidates.into_iter().filter(|c| c.value > level_of(lambda)));
+                found.sort_by(|a, b| b.value.total_cmp(&a.value).then_with(|| a.bits.cmp(&b.bits)));
             }
             if gap > 0.5 * tolerance && idle < 3 {
                 let before = state.upper;
@@ -419,6 +440,16 @@ impl Global {
         let all = state.neurons.with(&entering);
         self.place(state, all, lambda);
     }
+}
+
+/// Prices above this are worth a neuron.
+fn level_of(lambda: f64) -> f64 {
+    lambda * (1.0 + 1e-10)
+}
+
+/// Cones of a rough bound on n rows: a fraction of a second.
+fn rough_cones(rows: usize) -> usize {
+    (1e8 / (rows as f64 + 300.0)) as usize
 }
 
 /// Packed bits 1{t ≥ 0}.
