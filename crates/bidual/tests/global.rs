@@ -28,7 +28,7 @@ fn problem(seed: u64) -> (Dataset, Options) {
     let x = Mat::from_fn(data.samples(), data.features().min(3), |i, j| data.x[(i, j)]);
     let patterns = PatternChoice::Generated(Effort::Unlimited);
     // far more than any of them needs: a stuck proof shall fail, not hang
-    let time_limit = Some(Duration::from_secs(15));
+    let time_limit = Some(Duration::from_secs(120));
     let options = Options { activation: Activation::Relu, patterns, time_limit, ..options };
     (Dataset::new(x, data.y, data.weights).expect("valid"), options)
 }
