@@ -116,7 +116,7 @@ pub struct Options {
     pub seed: u64,
     /// Relative gap (upper − lower)/upper at which a fit counts as certified.
     pub tolerance: f64,
-    /// Iterations at most (Newton steps or proximal steps).
+    /// Iterations at most (Newton steps, proximal steps, or rounds of training over all networks).
     pub max_iterations: usize,
     /// Wall-clock limit of the whole fit, cross-validation included (at most half of it).
     pub time_limit: Option<Duration>,

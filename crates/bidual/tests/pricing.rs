@@ -117,7 +117,7 @@ fn a_bound_is_valid_whenever_the_search_is_stopped() {
     });
 }
 
-/// Rows of high rank whose maximum is known: orthogonal rows of one sign each.
+/// Rank ten, where nothing can be enumerated: the proof is never below what search attains.
 #[test]
 fn moment_bounds_at_rank_ten() {
     let mut r = Random::new(9);
