@@ -1,0 +1,220 @@
+#!/usr/bin/env python3
+"""Adam and SGD against bidual on the same objective.
+
+    gradient.py ends --data DIR --work DIR [--only SET,SET]      train everything, keep the ends
+    gradient.py race --data DIR --work DIR [--bidual PATH] [--out FILE.md]
+
+`ends` trains plain ReLU networks of 500 neurons in torch: Adam and SGD with momentum 0.9, full batch
+and batches of 64, five learning rates each, on six real tables and two λ. A rate is cut to 0.3 of
+itself whenever the objective has not fallen by 1e-5 over 8 checks (a check is 100 steps or at least
+one epoch), four times at most; a run ends there, or after 12,000 steps (full batch) or 40,000. Every
+result is kept in DIR/ends.json; what is there is not run again.
+
+`race` repeats the best run of each table and λ alone on the machine, with as many threads as torch
+likes best (one or two), then bidual with its default settings, and writes who was where when. The
+clock of torch does not run while the objective is checked.
+
+The objective is bidual's: mean loss (squared: half the squared error) + λ Σ ‖w_j‖|a_j|, the hidden
+bias as a weight, the output bias free; torch minimises its weight-decay form and is credited with the
+balanced one, which is never larger. Features and real targets are standardised. `bidual certify` reads
+torch's best network and must find the same objective. Needs numpy and torch.
+"""
+
+import argparse
+import csv
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+import numpy as np
+import torch
+
+SETS = {"blood": True, "mammographic": True, "breast-cancer-wisc-diag": True,
+        "yacht": False, "airfoil": False, "concrete": False}
+FRACTIONS = (0.1, 0.01)
+NEURONS, BATCH = 500, 64
+RATES = {"Adam": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1), "SGD": (3e-3, 1e-2, 3e-2, 1e-1, 3e-1)}
+RUNS = [(method, batch, rate) for method in RATES for batch in (0, BATCH) for rate in RATES[method]]
+
+
+def prepare(args, name):
+    """The standardised table as arrays and as a file."""
+    with open(args.data / name / "data.csv", newline="") as f:
+        table = np.array([[float(v) for v in row] for row in list(csv.reader(f))[1:]])
+    x, y = table[:, :-1], table[:, -1]
+    keep = x.std(0) > 0
+    x = (x[:, keep] - x[:, keep].mean(0)) / x[:, keep].std(0)
+    y = np.where(y > 0, 1.0, -1.0) if SETS[name] else (y - y.mean()) / y.std()
+    path = args.work / f"{name}.csv"
+    with open(path, "w", newline="") as f:
+        out = csv.writer(f)
+        out.writerow([f"x{k + 1}" for k in range(x.shape[1])] + ["target"])
+        out.writerows([*map(repr, map(float, r)), repr(float(v))] for r, v in zip(x, y))
+    return x, y, path
+
+
+def bidual(args, path, fraction, more=()):
+    command = [str(args.bidual), "fit", str(path), "--target", "target", "--no-standardize", "--json",
+               "--quiet", "--lambda", str(fraction), *map(str, more)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if not done.stdout.strip():
+        sys.exit(f"{' '.join(command)}\n{done.stderr}")
+    return json.loads(done.stdout)
+
+
+class Problem:
+    def __init__(self, x, y, classes, lam):
+        self.x64, self.y64 = torch.tensor(x), torch.tensor(y)
+        self.x, self.y = self.x64.float(), self.y64.float()
+        self.classes, self.lam = classes, lam
+
+    def loss(self, f, y):
+        return torch.nn.functional.softplus(-y * f).mean() if self.classes else 0.5 * (f - y).square().mean()
+
+    def objective(self, net):
+        """In double precision, the weights balanced."""
+        with torch.no_grad():
+            (w, b), (a, c) = [[p.double() for p in layer.parameters()] for layer in (net[0], net[2])]
+            f = torch.relu(self.x64 @ w.T + b) @ a[0] + c
+            size = (w.square().sum(1) + b.square()).sqrt() * a[0].abs()
+            return float(self.loss(f, self.y64) + self.lam * size.sum())
+
+
+def train(problem, method, batch, rate):
+    """(seconds, objective) at each check, and the network."""
+    torch.manual_seed(0)
+    n, d = problem.x.shape
+    net = torch.nn.Sequential(torch.nn.Linear(d, NEURONS), torch.nn.ReLU(), torch.nn.Linear(NEURONS, 1))
+    decayed = [net[0].weight, net[0].bias, net[2].weight]
+    groups = [{"params": decayed, "weight_decay": problem.lam}, {"params": [net[2].bias], "weight_decay": 0.0}]
+    optimiser = torch.optim.Adam(groups, lr=rate) if method == "Adam" else torch.optim.SGD(groups, lr=rate, momentum=0.9)
+    epoch = -(-n // batch) if batch else 1
+    check, limit = max(100, epoch), 40_000 if batch else 12_000
+    curve, best, stale, cuts, clock, step = [], np.inf, 0, 0, 0.0, 0
+    order = torch.Generator().manual_seed(1)
+    rows = None
+    while step < limit and cuts <= 4:
+        started = time.perf_counter()
+        for _ in range(check):
+            if batch:
+                if step % epoch == 0:
+                    rows = torch.randperm(n, generator=order)
+                at = rows[(step % epoch) * batch:(step % epoch + 1) * batch]
+                x, y = problem.x[at], problem.y[at]
+            else:
+                x, y = problem.x, problem.y
+            optimiser.zero_grad()
+            problem.loss(net(x)[:, 0], y).backward()
+            optimiser.step()
+            step += 1
+        clock += time.perf_counter() - started
+        value = problem.objective(net)
+        if not np.isfinite(value) or value > 1e6:
+            return [(clock, float("inf"))], net
+        curve.append((clock, value))
+        if value < best * (1 - 1e-5):
+            best, stale = value, 0
+        else:
+            stale += 1
+        if stale == 8:
+            stale, cuts = 0, cuts + 1
+            best = min(best, value)
+            for group in optimiser.param_groups:
+                group["lr"] *= 0.3
+    return curve, net
+
+
+def name_of(run):
+    return f"{run[0]}, {'batches' if run[1] else 'full batch'}, rate {run[2]:g}"
+
+
+def ends(args):
+    torch.set_num_threads(1)
+    path = args.work / "ends.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    for fraction in FRACTIONS:
+        for name in args.only or SETS:
+            x, y, table = prepare(args, name)
+            key = f"{name} {fraction}"
+            here = known.setdefault(key, {})
+            if "lambda" not in here:
+                here["lambda"] = bidual(args, table, fraction, ["--scope", "auto", "--time-limit", "1s"])["lambda"]
+            problem = Problem(x, y, SETS[name], here["lambda"])
+            for run in RUNS:
+                if name_of(run) in here:
+                    continue
+                curve, _ = train(problem, *run)
+                here[name_of(run)] = min(v for _, v in curve)
+                print(key, name_of(run), here[name_of(run)], f"{curve[-1][0]:.1f} s", flush=True)
+                path.write_text(json.dumps(here and known, indent=1))
+
+
+def within(curve, value):
+    """When a curve first is at or below a value."""
+    return next((s for s, v in curve if v <= value), None)
+
+
+def race(args):
+    known = json.loads((args.work / "ends.json").read_text())
+    rows, curves = [], {}
+    for fraction in FRACTIONS:
+        for name in args.only or SETS:
+            x, y, table = prepare(args, name)
+            here = known[f"{name} {fraction}"]
+            problem = Problem(x, y, SETS[name], here["lambda"])
+            finished = [run for run in RUNS if np.isfinite(here[name_of(run)])]
+            best = min(finished, key=lambda run: here[name_of(run)])
+            outcomes = []
+            for threads in (1, 2):
+                torch.set_num_threads(threads)
+                curve, net = train(problem, *best)
+                end = min(v for _, v in curve)
+                outcomes.append((within(curve, end * 1.001), curve, end, net))
+            seconds, curve, end, net = min(outcomes, key=lambda o: o[0])
+            w1, b1, w2, b2 = [p.detach().double().numpy() for p in net.parameters()]
+            np.savez(args.work / "net.npz", W1=w1, b1=b1, W2=w2, b2=b2)
+            seen = json.loads(subprocess.run(
+                [str(args.bidual), "certify", str(args.work / "net.npz"), str(table), "--target", "target", "--json",
+                 "--no-standardize", "--bias", "penalised", "--lambda", f"abs:{here['lambda']!r}", "--time-limit", "1s"],
+                capture_output=True, text=True).stdout)
+            if abs(seen["objective"] - curve[-1][1]) > 1e-6 * curve[-1][1]:
+                sys.exit(f"{name}: torch's network has the objective {curve[-1][1]} here and {seen['objective']} in bidual")
+            history = args.work / "history.csv"
+            report = bidual(args, table, fraction, ["--history", history])
+            steps = [(float(r["seconds"]), float(r["upper"])) for r in csv.DictReader(history.open())]
+            lower = [(float(r["seconds"]), float(r["lower"])) for r in csv.DictReader(history.open())]
+            least = min([here[name_of(run)] for run in finished] + [end])
+            met = within(steps, least) or (report["seconds"] if report["objective"] <= least else None)
+            rows.append([name, len(y), x.shape[1], fraction, name_of(best), least, seconds, report["objective"],
+                         (least - report["objective"]) / report["objective"], met, met and seconds / met,
+                         report["relative_gap"], report["seconds"]])
+            curves[f"{name} {fraction}"] = {"torch": curve, "bidual": steps, "lower": lower, "method": name_of(best)}
+            print(rows[-1], flush=True)
+    (args.work / "race.json").write_text(json.dumps({"rows": rows, "curves": curves}))
+    head = ["set", "n", "d", "λ/λ_max", "best of 20 torch runs", "its objective", "s to 1e-3 of it", "bidual's objective",
+            "torch above by", "s until bidual is at or below torch", "ratio of times", "bidual's proved gap", "s in all"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for r in rows:
+        met = ["never", "–"] if r[9] is None else [f"{r[9]:.2f}", f"{r[10]:.0f}" if r[10] >= 10 else f"{r[10]:.1f}"]
+        lines.append("| " + " | ".join([r[0], str(r[1]), str(r[2]), f"{r[3]:g}", r[4], f"{r[5]:.7f}", f"{r[6]:.2f}",
+                                        f"{r[7]:.7f}", f"{r[8]:.1e}", *met, f"{r[11]:.1e}", f"{r[12]:.1f}"]) + " |")
+    args.out.write_text("\n".join(lines) + "\n") if args.out else print("\n".join(lines))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["ends", "race"])
+    parser.add_argument("--data", required=True, type=pathlib.Path)
+    parser.add_argument("--work", required=True, type=pathlib.Path)
+    parser.add_argument("--bidual", default="target/release/bidual")
+    parser.add_argument("--out", type=pathlib.Path)
+    parser.add_argument("--only", type=lambda s: s.split(","))
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    {"ends": ends, "race": race}[args.what](args)
+
+
+if __name__ == "__main__":
+    main()
