@@ -11,6 +11,7 @@ mod neurons;
 mod newton;
 mod search;
 mod slide;
+mod smooth;
 mod ties;
 
 pub use neurons::Neurons;
@@ -25,6 +26,7 @@ use crate::pricing::{Bracket, Budget, Candidate, Goal, Oracle, Proof};
 use crate::solver::{Observer, Progress, Status, require_smooth};
 use newton::Newton;
 use slide::slide;
+use smooth::Smooth;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use ties::Classes;
@@ -32,11 +34,11 @@ use ties::Classes;
 /// Random starts of a local search for new neurons.
 const STARTS: usize = 192;
 /// Neurons that enter in a round, at most.
-const ENTERING: usize = 12;
+const ENTERING: usize = 40;
 /// Rounds of training and of proofs, at most.
 const ROUNDS: usize = 400;
-/// L-BFGS iterations of a slide, Newton steps of a finish.
-const SLIDES: usize = 200;
+/// L-BFGS iterations of a slide for each width of the kinks, Newton steps of a finish.
+const SLIDES: usize = 100;
 const STEPS: usize = 300;
 
 /// The data of a global fit, on scaled features.
@@ -346,6 +348,18 @@ impl Global {
         state.neurons = neurons;
     }
 
+    /// Moves to `neurons` if they are better, without those that have almost vanished.
+    fn place_if_better(&self, state: &mut State, neurons: Neurons, lambda: f64) {
+        let gauge = self.oracle.gauge();
+        let sizes: Vec<f64> = (0..neurons.len()).map(|j| neurons.size(j, &gauge)).collect();
+        let largest = sizes.iter().fold(0.0_f64, |a, b| a.max(*b));
+        let keep: Vec<usize> = (0..neurons.len()).filter(|&j| sizes[j] > 1e-6 * largest).collect();
+        let neurons = neurons.select(&keep);
+        if self.objective(&neurons, lambda) < state.upper {
+            self.place(state, neurons, lambda);
+        }
+    }
+
     /// One round of training: the dearest candidates enter, all neurons slide
     /// and are finished; the cone program where that gets nowhere.
     fn improve(
@@ -375,13 +389,14 @@ impl Global {
         };
         let gauge = self.oracle.gauge();
         let (x, loss) = (self.oracle.x(), self.loss.as_ref());
-        let (slid, value) =
-            slide(x, loss, lambda, &gauge, &state.neurons, SLIDES, 1e-9, &mut |_| go_on());
-        if value < state.upper {
-            let largest = (0..slid.len()).map(|j| slid.size(j, &gauge)).fold(0.0, f64::max);
-            let keep: Vec<usize> =
-                (0..slid.len()).filter(|&j| slid.size(j, &gauge) > 1e-7 * largest).collect();
-            self.place(state, slid.select(&keep), lambda);
+        let mut slid = state.neurons.clone();
+        for width in widths(gap) {
+            slid = slide(x, loss, lambda, &gauge, &slid, (SLIDES, 1e-7), width, &mut |_| go_on());
+        }
+        self.place_if_better(state, slid, lambda);
+        if before.upper - state.upper < 0.05 * gap * state.upper.abs() {
+            let smoothed = Smooth::new(x, loss, lambda, gauge).run(&state.neurons, &mut go_on);
+            self.place_if_better(state, smoothed, lambda);
         }
         let newton =
             Newton { x, rows: self.oracle.by_rows(), classes: &self.classes, loss, lambda, gauge };
@@ -440,6 +455,15 @@ impl Global {
         let all = state.neurons.with(&entering);
         self.place(state, all, lambda);
     }
+}
+
+/// Widths of the kinks while neurons slide, the wider the more there is to gain; the true kinks last.
+fn widths(gap: f64) -> Vec<f64> {
+    let mut widths: Vec<f64> = std::iter::successors(Some(gap.clamp(3e-3, 0.1)), |w| Some(0.3 * w))
+        .take_while(|w| *w > 1e-3)
+        .collect();
+    widths.push(0.0);
+    widths
 }
 
 /// Prices above this are worth a neuron.

@@ -6,7 +6,7 @@
 
 use super::neurons::Neurons;
 use crate::cone::Gauge;
-use crate::linalg::{Mat, axpy, column, dot, gemm, norm};
+use crate::linalg::{Mat, axpy, column, column_mut, dot, gemm, norm, times};
 use crate::loss::Loss;
 use faer::MatRef;
 use rayon::prelude::*;
@@ -27,6 +27,8 @@ struct Objective<'a> {
     penalised: usize,
     f: Vec<f64>,
     nu: Vec<f64>,
+    /// Half width of each neuron's kink: (t)₊ is a parabola on [−δ, δ].
+    deltas: Vec<f64>,
 }
 
 impl Objective<'_> {
@@ -53,11 +55,16 @@ impl Objective<'_> {
             let out = &mut self.f[k * TILE..k * TILE + part.nrows()];
             for j in 0..m {
                 let aj = a[j];
-                out.iter_mut().zip(column(part, j)).for_each(|(f, t)| *f += aj * t.max(0.0));
+                let delta = self.deltas[j];
+                let half = 0.5 / delta;
+                out.iter_mut().zip(column(part, j)).for_each(|(f, t)| {
+                    let s = (t * half + 0.5).clamp(0.0, 1.0);
+                    *f += aj * s * (t + delta * (1.0 - s));
+                });
             }
         }
         let mut value = self.loss.value_and_residual(&self.f, &mut self.nu);
-        let nu = &self.nu;
+        let (nu, deltas) = (&self.nu, &self.deltas);
         let sums: Vec<(Mat, Vec<f64>)> = t_parts
             .into_par_iter()
             .enumerate()
@@ -66,10 +73,12 @@ impl Objective<'_> {
                 let nu = &nu[start..start + rows];
                 let mut fits = vec![0.0; m];
                 for j in 0..m {
-                    for (t, v) in crate::linalg::column_mut(&mut t, j).iter_mut().zip(nu) {
-                        let on = if *t > 0.0 { *v } else { 0.0 };
-                        fits[j] += on * *t;
-                        *t = on;
+                    let delta = deltas[j];
+                    let half = 0.5 / delta;
+                    for (t, v) in column_mut(&mut t, j).iter_mut().zip(nu) {
+                        let s = (*t * half + 0.5).clamp(0.0, 1.0);
+                        fits[j] += v * s * (*t + delta * (1.0 - s));
+                        *t = s * v;
                     }
                 }
                 let mut g = Mat::zeros(p, m);
@@ -99,18 +108,20 @@ impl Objective<'_> {
     }
 }
 
-/// Slides `neurons` downhill for at most `iterations`; returns the balanced
-/// neurons and their objective. `go_on` is asked at every iteration.
+/// Slides `neurons` downhill, for at most `iterations` or until 20 of them gain less than
+/// `tolerance` (relative); returns them balanced. Their kinks are rounded over `width`, relative to
+/// the mean square of a neuron's projections: without corners the method takes longer steps.
+/// `go_on` is asked at every iteration.
 pub(crate) fn slide(
     x: &Mat,
     loss: &dyn Loss,
     lambda: f64,
     gauge: &Gauge,
     neurons: &Neurons,
-    iterations: usize,
-    tolerance: f64,
+    (iterations, tolerance): (usize, f64),
+    width: f64,
     go_on: &mut dyn FnMut(f64) -> ControlFlow<()>,
-) -> (Neurons, f64) {
+) -> Neurons {
     let (n, p, m) = (x.nrows(), x.ncols(), neurons.len());
     let q = gauge.penalised(p);
     let mut theta = vec![0.0; (p + 1) * m + 1];
@@ -129,7 +140,15 @@ pub(crate) fn slide(
     }
     let plain = profiled.map_or(loss, |l| l.inner().as_ref());
     let output_bias = profiled.is_some();
-    let mut objective = Objective { x, loss: plain, output_bias, lambda, penalised: q, f, nu };
+    let deltas = (0..m)
+        .map(|j| {
+            let mut t = vec![0.0; n];
+            times(x, &theta[j * p..(j + 1) * p], &mut t);
+            (width * norm(&t) / (n as f64).sqrt()).max(1e-300)
+        })
+        .collect();
+    let mut objective =
+        Objective { x, loss: plain, output_bias, lambda, penalised: q, f, nu, deltas };
     let mut gradient = vec![0.0; theta.len()];
     let mut value = objective.evaluate(&theta, &mut gradient);
     let (mut pairs, mut direction) = (Pairs::default(), vec![0.0; theta.len()]);
@@ -196,13 +215,10 @@ pub(crate) fn slide(
         }
     }
     let a = &theta[p * m..(p + 1) * m];
-    let out = Neurons {
+    Neurons {
         values: Mat::from_fn(p, m, |i, j| theta[j * p + i] * a[j].abs()),
         negative: a.iter().map(|a| *a < 0.0).collect(),
-    };
-    // balanced: never above the weight decay of (w, a)
-    let balanced = loss.value(&out.outputs(x)) + lambda * out.penalty(gauge);
-    (out, balanced)
+    }
 }
 
 /// The last steps and changes of the gradient.
