@@ -1,8 +1,8 @@
 //! The command line. Values are checked here as far as they can be without data.
 
 use crate::values::{
-    ActivationArg, BiasArg, LayoutArg, LossArg, PatternsArg, ScopeArg, duration, lambda, loss,
-    patterns, share, share_or_zero,
+    ActivationArg, BiasArg, ChooseArg, LayoutArg, LossArg, PatternsArg, ScopeArg, duration, lambda,
+    loss, patterns, share, share_or_zero,
 };
 use bidual::Lambda;
 use bidual_io::foreign::ArrayNames;
@@ -155,6 +155,12 @@ pub struct FitArgs {
     /// Folds of cross-validation, with --lambda cv [default: 5]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(2..))]
     pub folds: Option<u32>,
+    /// Which network to return of those with the same outputs and the same cost (ReLU neurons only)
+    #[arg(long, value_name = "POLICY", value_enum, default_value = "narrow")]
+    pub choose: ChooseArg,
+    /// Table to choose on, with --choose validation: the columns of DATA, other rows
+    #[arg(long, value_name = "FILE")]
+    pub validation: Option<PathBuf>,
 }
 
 #[derive(Args)]

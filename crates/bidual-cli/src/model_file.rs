@@ -1,10 +1,11 @@
 //! A fitted model as named tensors and text, and back.
 
+use crate::chosen;
 use crate::model_text::*;
 use crate::report::{certificate_json, cross_validation_json, status_key};
 use crate::values;
 use anyhow::{Context, Result, bail, ensure};
-use bidual::{Activation, Gates, Mat, Model, Network, Options, PatternChoice, Scaling};
+use bidual::{Activation, Choose, Gates, Mat, Model, Network, Options, PatternChoice, Scaling};
 use bidual_io::encoding::Encoding;
 use bidual_io::model::{Tensor, Tensors};
 use serde_json::json;
@@ -78,6 +79,7 @@ impl Stored {
             ("tolerance", exact(options.tolerance)),
             ("max_iterations", options.max_iterations.to_string()),
             ("folds", options.folds.to_string()),
+            ("choose", options.choose.name().to_owned()),
             ("iterations", model.iterations.to_string()),
             ("cones", model.cones.to_string()),
             ("certificate", certificate_json(&model.certificate).to_string()),
@@ -93,6 +95,13 @@ impl Stored {
             ("time_limit", options.time_limit.map(|limit| exact(limit.as_secs_f64()))),
             ("classes", self.classes.as_ref().map(|classes| json!(classes).to_string())),
             ("weights", self.weights.clone()),
+            (
+                "selection",
+                model
+                    .selection
+                    .as_ref()
+                    .map(|how| chosen::json(options.choose, Some(how)).to_string()),
+            ),
             (
                 "cross_validation",
                 model.cross_validation.as_ref().map(|cv| cross_validation_json(cv).to_string()),
@@ -158,6 +167,11 @@ impl Stored {
                 .transpose()
                 .map_err(|e| damaged("time_limit", "seconds", e))?,
             folds: plain(file, "folds")?,
+            // files of older versions have none
+            choose: match file.metadata.contains_key("choose") {
+                true => parse(file, "choose", chosen::choose_of)?,
+                false => Choose::Narrow,
+            },
         };
         options.validate().context("the stored options contradict each other")?;
         let classes: Option<[String; 2]> = file
@@ -193,6 +207,10 @@ impl Stored {
                 .get("cross_validation")
                 .map(|text| cross_validation_of(text))
                 .transpose()?,
+            selection: match file.metadata.get("selection") {
+                Some(text) => chosen::selection_of(text)?,
+                None => None,
+            },
             options,
             scaling,
             gates,

@@ -1,6 +1,7 @@
 //! Regularisation paths, and the choice of λ by K-fold cross-validation.
 
 use crate::certificate::Certificate;
+use crate::choice;
 use crate::data::Dataset;
 use crate::fit::{Prepared, finish, positive_lambda_max, prepare};
 use crate::loss::Loss;
@@ -215,6 +216,7 @@ pub fn path(
     lambdas: impl FnOnce(f64) -> Vec<f64>,
     observer: &mut dyn Observer,
 ) -> Result<Vec<PathPoint>> {
+    choice::check(options, data, validation)?;
     let prepared = prepare(data, options, None)?;
     let deadline = options.time_limit.map(|limit| Instant::now() + limit);
     let mut observer = Deadline { inner: observer, deadline };
@@ -231,7 +233,8 @@ pub fn path(
         let solved =
             prepared.solve(lambda, tolerance, limit, budget, start.as_ref(), &mut observer)?;
         start = Some(solved.solution.z.clone());
-        let model = finish(data, options, &prepared, solved, (lambda, lambda_max), None)?;
+        let model =
+            finish(data, validation, options, &prepared, solved, (lambda, lambda_max), None)?;
         let stopped = model.status.is_early();
         let validation_loss = validation.map(|v| validation_loss(&model.network, v, loss));
         points.push(PathPoint { model, validation_loss });

@@ -100,6 +100,11 @@ impl OptimalSet {
         &self.sizes
     }
 
+    /// Number of free parameters q.
+    pub fn free_parameters(&self) -> usize {
+        self.z.ncols()
+    }
+
     /// rank[Φ, Z] − rank Z: a minimal network has at most so many neurons.
     pub fn rank(&self) -> usize {
         self.rank
