@@ -143,6 +143,16 @@ pub fn lambda(text: &str) -> Result<Lambda, String> {
     }
 }
 
+/// λ without a choice.
+pub fn fixed_lambda(text: &str) -> Result<Lambda, String> {
+    match lambda(text) {
+        Ok(Lambda::CrossValidated) | Err(_) => {
+            Err("expected a positive fraction of λ_max such as 0.1, or abs:VALUE".into())
+        }
+        Ok(lambda) => Ok(lambda),
+    }
+}
+
 pub fn patterns(text: &str) -> Result<PatternsArg, String> {
     const EXPECTED: &str =
         "expected a number of at least 1, all, or a file (csv, npy, npz, parquet) with gates";

@@ -13,8 +13,8 @@ use crate::formulation::{objective, with_ones};
 use crate::linalg::{Mat, axpy, column, norm};
 use crate::network::{Bias, Network};
 use crate::optimal_set::{
-    Directions, OptimalSet, SetOptions, cell_directions, gauge, optimal_directions, unit_features,
-    with_sizes,
+    Directions, NarrowNetwork, OptimalSet, Range, SetOptions, cell_directions, gauge,
+    optimal_directions, unit_features, with_sizes,
 };
 use crate::options::{Activation, Options};
 use crate::{Error, Result};
@@ -28,6 +28,11 @@ const LEVEL: f64 = 1.0 - 1e-5;
 const SAME: f64 = 1e-4;
 /// Neurons of one sign closer than this are one neuron in two parts.
 const TWINS: f64 = 1e-9;
+/// Ranges narrower than this share of Σc are points.
+const POINT: f64 = 1e-6;
+/// Most rows × directions² of a set, and directions² × degrees of freedom of its ranges: seconds.
+const MOST_ROWS: f64 = 2e9;
+const MOST_RANGES: f64 = 4e6;
 /// The objective of a chosen network may exceed that of the trained one by this share.
 pub const UNCHANGED: f64 = 1e-9;
 
@@ -93,6 +98,34 @@ pub struct Selection {
     pub kept: Option<String>,
 }
 
+/// How much the sizes of neurons differ between the networks with the same outputs and cost.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spread {
+    /// For each neuron the range of its size ρ(w_j)|a_j|; neurons that add nothing have none. Neurons
+    /// with the same direction and sign share one size in any way.
+    pub ranges: Vec<Option<Range>>,
+    /// Directions of the dictionary, and how many of them are the network's own.
+    pub directions: usize,
+    /// See `directions`.
+    pub own: usize,
+    /// See [`Selection::complete`].
+    pub complete: bool,
+    /// Own directions whose size is not the same in all these networks (up to 1e-6 of the sum).
+    pub movable: usize,
+    /// Own directions that some of these networks do without.
+    pub dispensable: usize,
+    /// Other directions that some of these networks use.
+    pub joining: usize,
+}
+
+impl Spread {
+    /// True if no other network on the dictionary has the same outputs and at most the same cost,
+    /// up to the way in which neurons of one direction share their size.
+    pub fn is_unique(&self) -> bool {
+        self.movable == 0 && self.joining == 0
+    }
+}
+
 /// The networks with the outputs of a network on its training data and no more weight decay, on a
 /// dictionary: first the neurons of the network, then the optimal directions.
 pub struct Alternatives {
@@ -137,8 +170,10 @@ impl Alternatives {
             .collect();
         let units = with_sizes(network, &first, options.bias);
         let known = units.neurons();
+        check_work(x.nrows(), known)?;
         let (found, complete) = directions(prepared, options, &x, &units, network, more, lambda)?;
         let dictionary = joined(&units, &found, options.bias);
+        check_work(x.nrows(), dictionary.neurons())?;
         let (phi, _) = unit_features(&dictionary, &x, options.bias);
         let mut start = vec![0.0; dictionary.neurons()];
         own.iter().zip(&sizes).for_each(|(place, c)| {
@@ -179,6 +214,51 @@ impl Alternatives {
         self.complete
     }
 
+    /// The narrowest member that is found.
+    pub fn least_width(&self) -> Result<NarrowNetwork> {
+        self.check_ranges()?;
+        let found = self.set.least_width()?;
+        let width = self.set.sizes().iter().filter(|c| **c > 0.0).count();
+        // a vertex that is not narrower is no reason to move
+        Ok(match found.minimal || found.width < width {
+            true => found,
+            false => NarrowNetwork { sizes: self.set.sizes().to_vec(), width, minimal: false },
+        })
+    }
+
+    fn check_ranges(&self) -> Result<()> {
+        let (k, p) = (self.set.directions() as f64, self.set.freedom() as f64);
+        if k * k * p > MOST_RANGES {
+            return Err(Error::Option(format!(
+                "{k} directions with {p} degrees of freedom are too many to compare their networks: choose a larger λ"
+            )));
+        }
+        Ok(())
+    }
+
+    /// The ranges of the sizes of the network's neurons.
+    pub fn spread(&self) -> Result<Spread> {
+        self.check_ranges()?;
+        let ranges = self.set.ranges()?;
+        let total: f64 = self.set.sizes().iter().sum();
+        let moves = |r: &&Range| r.max - r.min > POINT * total;
+        let (own, others) = ranges.split_at(self.known);
+        let of = |place: &Option<usize>| {
+            let range = own[(*place)?];
+            let twins = self.own.iter().filter(|other| *other == place).count();
+            Some(if twins > 1 { Range { min: 0.0, ..range } } else { range })
+        };
+        Ok(Spread {
+            ranges: self.own.iter().map(of).collect(),
+            directions: ranges.len(),
+            own: self.known,
+            complete: self.complete,
+            movable: own.iter().filter(moves).count(),
+            dispensable: own.iter().filter(moves).filter(|r| r.min <= POINT * total).count(),
+            joining: others.iter().filter(moves).count(),
+        })
+    }
+
     /// The member with these sizes, on raw features: its output bias keeps the outputs.
     pub fn network(&self, sizes: &[f64]) -> Network {
         self.scaled(sizes).fold(&self.scaling)
@@ -203,11 +283,8 @@ impl Alternatives {
             Choose::Narrow => (narrow, Found::Nothing),
             Choose::LeastNorm => (self.set.least_norm()?, Found::Nothing),
             Choose::LeastWidth => {
-                let found = self.set.least_width()?;
-                let width = narrow.iter().filter(|c| **c > 0.0).count();
-                // a vertex that is not narrower is no reason to move
-                let sizes = if found.minimal || found.width < width { found.sizes } else { narrow };
-                (sizes, Found::Width(found.minimal))
+                let found = self.least_width()?;
+                (found.sizes, Found::Width(found.minimal))
             }
             Choose::Validation => {
                 let data = needed(validation)?;
@@ -338,6 +415,16 @@ pub(crate) fn select(
     }
     selection.minimal = selection.minimal.map(|_| false);
     (None, selection)
+}
+
+/// Refuses what would take minutes.
+fn check_work(rows: usize, directions: usize) -> Result<()> {
+    if rows as f64 * (directions as f64).powi(2) > MOST_ROWS {
+        return Err(Error::Option(format!(
+            "{directions} directions on {rows} samples are too many to compare their networks: choose a larger λ or fewer samples"
+        )));
+    }
+    Ok(())
 }
 
 /// For each neuron its place among the different directions of a network with these sizes.

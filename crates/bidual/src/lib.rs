@@ -50,8 +50,8 @@ pub mod solver;
 pub mod stationarity;
 
 pub use certificate::{Certificate, Method, Scope};
-pub use certify::certify;
-pub use choice::{Alternatives, Choose, Selection};
+pub use certify::{certify, training_objective};
+pub use choice::{Alternatives, Choose, Selection, Spread};
 pub use data::{Dataset, Scaling};
 pub use error::{Error, Result};
 pub use fit::{Model, Prepared, default_solver, fit, fit_with_validation, prepare};

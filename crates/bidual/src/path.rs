@@ -6,6 +6,7 @@ use crate::data::Dataset;
 use crate::fit::{Prepared, finish, positive_lambda_max, prepare};
 use crate::loss::Loss;
 use crate::network::Network;
+use crate::optimal_set::{PathValue, path_bounds};
 use crate::options::Options;
 use crate::solver::{Deadline, Observer, Progress, SparseColumns, Status};
 use crate::{Error, Model, Result};
@@ -197,6 +198,20 @@ pub struct PathPoint {
     pub model: Model,
     /// Mean loss on the validation set, if one was given.
     pub validation_loss: Option<f64>,
+}
+
+/// Bounds on the optimal objective at any λ > 0 from the certificates of a path, without a solve:
+/// proved values below, objectives of its networks above. They hold over the scope that the
+/// certificates share; all losses of a [`Model`] are ≥ 0.
+pub fn bounds_at(points: &[PathPoint], lambda: f64) -> (f64, f64) {
+    let of = |point: &PathPoint| {
+        let model = &point.model;
+        let decay = model.network.clone().unfold(&model.scaling).weight_decay(model.options.bias);
+        let Certificate { lower, upper, .. } = model.certificate;
+        PathValue { beta: model.lambda, lower, upper, norm: decay }
+    };
+    let values: Vec<PathValue> = points.iter().map(of).collect();
+    path_bounds(&values, lambda, true)
 }
 
 impl PathPoint {
