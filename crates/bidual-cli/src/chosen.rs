@@ -25,13 +25,10 @@ pub fn text(choose: Choose, how: &Selection, width: usize, certified: bool) -> S
         true => "the optimal networks",
         false => "the networks with the same outputs and cost (not proved optimal)",
     };
-    let from = match (how.complete, how.directions - how.own) {
-        (true, more) => format!("{} of its own, {more} more in the listed patterns", how.own),
-        (false, 0) => "all its own, a search found no more".to_owned(),
-        (false, more) => format!("{} of its own, {more} more found by search", how.own),
-    };
+    let source = if how.complete { "in the listed patterns" } else { "found by search" };
+    let from = format!("{} of its own; {} more {source}", how.own, how.directions - how.own);
     let of = format!("{set} on {} directions ({from})", how.directions);
-    if how.freedom == 0 {
+    if how.freedom == 0 && choose != Choose::LeastWidth {
         return format!("{name}: nothing to choose, the only one of {of}");
     }
     let [before, after] = how.norms.map(|v| significant(v, 6));

@@ -110,11 +110,13 @@ fn spread(parts: &Parts, data: &Data) -> Result<Spread> {
 /// Whether other networks do the same, and which ones were looked at.
 fn statement(spread: &Spread) -> String {
     let more = spread.directions - spread.own;
-    let from = match (spread.complete, more) {
-        (true, _) => format!("{} of this one, {more} more in its patterns", spread.own),
-        (false, 0) => "all of this one, a search found no more".to_owned(),
-        (false, _) => format!("{} of this one, {more} more found by search", spread.own),
+    let copies = match spread.ranges.iter().flatten().count() - spread.own {
+        0 => String::new(),
+        1 => ", where 1 neuron is a copy".to_owned(),
+        copies => format!(", where {copies} neurons are copies"),
     };
+    let source = if spread.complete { "in its patterns" } else { "found by search" };
+    let from = format!("{} of this one{copies}; {more} more {source}", spread.own);
     let on = format!("on {} directions ({from})", spread.directions);
     let same = "the same outputs on these samples and the same weight decay";
     if spread.is_unique() {

@@ -13,7 +13,7 @@ use problems::{Random, Setup, loss_of};
 /// The data of `seed`, validation data, and options of one of several kinds.
 fn problem(seed: u64) -> (Dataset, Dataset, Options) {
     let mut r = Random::new(seed);
-    let (n, d) = (8 + 4 * (seed as usize % 4), 2 + seed as usize % 3);
+    let (n, d) = (8 + 4 * (seed as usize % 3), 1 + seed as usize % 4);
     let loss = match seed % 5 {
         3 => LossKind::Logistic,
         4 => LossKind::Huber(0.5),
@@ -21,7 +21,11 @@ fn problem(seed: u64) -> (Dataset, Dataset, Options) {
     };
     let mut sample = |rows: usize| {
         let x = r.matrix(rows, d);
-        let value = |i: usize, e: f64| x[(i, 0)].abs() - x[(i, 1)] + 0.3 * e;
+        // convex in one feature: kinks can be anywhere between two samples
+        let value = |i: usize, e: f64| match d {
+            1 => x[(i, 0)] * x[(i, 0)] - 0.7 + 0.02 * e,
+            _ => x[(i, 0)].abs() - x[(i, 1)] + 0.3 * e,
+        };
         let mut y: Vec<f64> = (0..rows).map(|i| value(i, r.normal())).collect();
         if loss.is_classification() {
             y.iter_mut().for_each(|v| *v = if *v > 0.0 { 1.0 } else { -1.0 });
@@ -31,11 +35,11 @@ fn problem(seed: u64) -> (Dataset, Dataset, Options) {
         Dataset::new(x, y, weights).expect("valid data")
     };
     let (data, validation) = (sample(n), sample(30));
-    let (patterns, bias) = match seed % 4 {
+    let (patterns, bias) = match (seed + seed / 4) % 4 {
         0 => (PatternChoice::Generated(Effort::Auto), Bias::Penalised),
         1 => (PatternChoice::All(100_000), Bias::None),
         2 => (PatternChoice::Sampled(80), Bias::Penalised),
-        _ if seed % 8 == 3 => (PatternChoice::Generated(Effort::Auto), Bias::Free),
+        _ if seed % 3 == 0 || d == 1 => (PatternChoice::Generated(Effort::Auto), Bias::Free),
         _ => (PatternChoice::Generated(Effort::Auto), Bias::None),
     };
     let lambda = Lambda::Fraction([0.02, 0.005, 0.1][(seed / 4) as usize % 3]);
