@@ -16,7 +16,7 @@ const LEVEL: f64 = 1.0 - 1e-5;
 /// Directions of one sign closer than this to a neuron of the network are that neuron.
 const SAME: f64 = 1e-4;
 /// Neurons of one sign closer than this are one neuron in two parts.
-const TWINS: f64 = 1e-9;
+const TWINS: f64 = 1e-8;
 
 /// For each neuron its place among the different directions of a network with these sizes.
 pub(super) fn places(network: &Network, sizes: &[f64], bias: Bias) -> Vec<Option<usize>> {
