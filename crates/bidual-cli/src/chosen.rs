@@ -73,13 +73,10 @@ pub fn json(choose: Choose, how: Option<&Selection>) -> Value {
 }
 
 /// Inverse of [`json`], for the text in a model file.
-pub fn selection_of(text: &str) -> Result<Option<Selection>> {
+pub fn selection_of(text: &str) -> Result<Selection> {
     let wrong = || damaged("selection", "how the network was chosen", format!("{text:?}"));
     let value: Value = serde_json::from_str(text).map_err(|_| wrong())?;
     let count = |key: &str| value[key].as_u64().map(|v| v as usize);
-    if value.get("directions").is_none() {
-        return Ok(None);
-    }
     let loss = &value["validation"];
     let read = || {
         Some(Selection {
@@ -102,5 +99,5 @@ pub fn selection_of(text: &str) -> Result<Option<Selection>> {
             kept: value["kept_narrow_because"].as_str().map(str::to_owned),
         })
     };
-    read().filter(|s| s.own <= s.directions).map(Some).ok_or_else(wrong)
+    read().filter(|s| s.own <= s.directions).ok_or_else(wrong)
 }

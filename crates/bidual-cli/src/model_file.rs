@@ -79,7 +79,6 @@ impl Stored {
             ("tolerance", exact(options.tolerance)),
             ("max_iterations", options.max_iterations.to_string()),
             ("folds", options.folds.to_string()),
-            ("choose", options.choose.name().to_owned()),
             ("iterations", model.iterations.to_string()),
             ("cones", model.cones.to_string()),
             ("certificate", certificate_json(&model.certificate).to_string()),
@@ -95,6 +94,10 @@ impl Stored {
             ("time_limit", options.time_limit.map(|limit| exact(limit.as_secs_f64()))),
             ("classes", self.classes.as_ref().map(|classes| json!(classes).to_string())),
             ("weights", self.weights.clone()),
+            (
+                "choose",
+                (options.choose != Choose::Narrow).then(|| options.choose.name().to_owned()),
+            ),
             (
                 "selection",
                 model
@@ -167,7 +170,6 @@ impl Stored {
                 .transpose()
                 .map_err(|e| damaged("time_limit", "seconds", e))?,
             folds: plain(file, "folds")?,
-            // files of older versions have none
             choose: match file.metadata.contains_key("choose") {
                 true => parse(file, "choose", chosen::choose_of)?,
                 false => Choose::Narrow,
@@ -192,6 +194,12 @@ impl Stored {
                 "the tensor \"pattern_gates\" is missing: write the model anew"
             );
         }
+        let selection = file.metadata.get("selection");
+        let selection = selection.map(|text| chosen::selection_of(text)).transpose()?;
+        ensure!(
+            selection.is_some() == (options.choose != Choose::Narrow),
+            "the metadata \"choose\" and \"selection\" contradict each other: write the model anew"
+        );
         let model = Model {
             network,
             lambda: plain(file, "lambda")?,
@@ -207,10 +215,7 @@ impl Stored {
                 .get("cross_validation")
                 .map(|text| cross_validation_of(text))
                 .transpose()?,
-            selection: match file.metadata.get("selection") {
-                Some(text) => chosen::selection_of(text)?,
-                None => None,
-            },
+            selection,
             options,
             scaling,
             gates,

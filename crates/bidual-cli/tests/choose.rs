@@ -84,7 +84,7 @@ fn the_model_file_keeps_the_choice() {
     assert_eq!(meta["choose"], "least-norm");
     let selection: Value = serde_json::from_str(meta["selection"].as_str().unwrap()).unwrap();
     assert_eq!(selection["policy"], "least-norm");
-    // a damaged choice is refused, one of an older version is the narrow network
+    // a damaged choice is refused
     let with = |from: &str, to: &str| {
         let text = String::from_utf8(file[8..8 + length].to_vec()).unwrap();
         assert!(text.contains(from));
@@ -94,8 +94,8 @@ fn the_model_file_keeps_the_choice() {
         bytes.extend(&file[8 + length..]);
         bytes
     };
-    place.write("old.safetensors", with("\"choose\":\"least-norm\"", "\"chosen\":\"least-norm\""));
-    place.expect(0, "certify old.safetensors y.csv");
+    place.write("bad.safetensors", with("\"choose\":\"least-norm\"", "\"chosen\":\"least-norm\""));
+    place.refuse("certify bad.safetensors y.csv", &["\"choose\" and \"selection\""]);
     place.write("bad.safetensors", with("\"choose\":\"least-norm\"", "\"choose\":\"least-norn\""));
     place.refuse("certify bad.safetensors y.csv", &["\"choose\"", "write the model anew"]);
     place.write("bad.safetensors", with("own_directions", "own_directionz"));

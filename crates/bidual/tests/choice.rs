@@ -212,7 +212,7 @@ fn no_random_member_is_better() {
             let (old, new) = (objective(&model.network), objective(&network));
             assert!((new - old).abs() <= 1e-7 * old, "{at}: {old:e} became {new:e}");
             assert!(norm(&least_norm) <= norm(c) * (1.0 + 1e-5), "{at}: a smaller norm");
-            let width = c.iter().filter(|v| **v > 1e-7 * total).count();
+            let width = c.iter().filter(|v| **v > 1e-12 * total).count();
             assert!(!narrowest.minimal || narrowest.width <= width, "{at}: a narrower member");
             let loss = loss_on(&network, &validation, options.loss);
             assert!(least <= loss * (1.0 + 1e-5), "{at}: validation loss {least} above {loss}");
