@@ -111,6 +111,8 @@ fn what_does_not_apply_is_refused() {
     place.refuse(&format!("{fit} --validation more.csv"), &["--choose validation", "drop one"]);
     let gated = "--activation gated --choose least-norm";
     place.refuse(&format!("{fit} {gated}"), &["is for ReLU networks"]);
+    let listed = "--bias free --patterns 30 --choose least-norm";
+    place.refuse(&format!("{fit} {listed}"), &["free hidden bias", "auto or global"]);
     let on = "--choose validation --validation";
     place.refuse(&format!("{fit} {on} none.csv"), &["--validation", "cannot be read"]);
     place.refuse(&format!("{fit} {on} class.csv"), &["--validation", "no column \"y\""]);

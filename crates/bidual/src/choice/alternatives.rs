@@ -26,7 +26,7 @@ pub struct Spread {
     pub directions: usize,
     /// See `directions`.
     pub own: usize,
-    /// See [`Selection::complete`].
+    /// See [`Selection::complete`](super::Selection::complete).
     pub complete: bool,
     /// Own directions whose size is not the same in all these networks (up to 1e-6 of the sum).
     pub movable: usize,

@@ -72,7 +72,7 @@ pub(super) fn directions(
                 signs.push(if c.negative { -1.0 } else { 1.0 });
             }
         }
-    } else if let Some(patterns) = prepared.listed.as_ref().filter(|_| options.bias != Bias::Free) {
+    } else if let Some(patterns) = prepared.listed.as_ref() {
         let found = cell_directions(&features, patterns, &nu, lambda)?;
         for k in 0..found.signs.len() {
             candidates.push(column(&found.directions, k).to_vec());

@@ -2,10 +2,10 @@
 //!
 //! Of an optimal network the [optimal set](crate::optimal_set) on a dictionary: its own neurons and
 //! the optimal directions that were found, the maximisers of |νᵀφ(Xu)| at its residual ν. The
-//! statements here are about networks on that dictionary; where patterns are listed, and ρ is the
-//! Euclidean norm, it holds the optimal directions of all of them. Nothing depends on optimality but
-//! the name of the set: the sum of the sizes may exceed that of the network by rounding only, so that a
-//! member costs as much, to [`UNCHANGED`].
+//! statements here are about networks on that dictionary; where patterns are listed it holds the
+//! optimal directions of all of them. Nothing depends on optimality but the name of the set: the sum
+//! of the sizes may exceed that of the network by rounding only, so that a member costs as much, to
+//! [`UNCHANGED`].
 
 mod alternatives;
 mod dictionary;
@@ -16,8 +16,8 @@ use crate::data::Dataset;
 use crate::fit::Prepared;
 use crate::formulation::objective;
 use crate::linalg::norm;
-use crate::network::Network;
-use crate::options::{Activation, Options};
+use crate::network::{Bias, Network};
+use crate::options::{Activation, Options, PatternChoice};
 use crate::{Error, Result};
 use alternatives::Found;
 
@@ -91,6 +91,13 @@ pub(crate) fn applies(options: &Options) -> Result<()> {
     if options.activation != Activation::Relu {
         return Err(Error::Option(
             "the choice among networks with the same outputs is for ReLU networks: a gated network is kept as it is; choose narrow, or ReLU neurons"
+                .into(),
+        ));
+    }
+    let listed = !matches!(options.patterns, PatternChoice::Generated(_));
+    if listed && options.bias == Bias::Free {
+        return Err(Error::Option(
+            "with a free hidden bias the networks with the same outputs are compared over all patterns only, not over listed ones: use the scope auto or global, or another hidden bias"
                 .into(),
         ));
     }
