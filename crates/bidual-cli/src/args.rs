@@ -1,8 +1,8 @@
 //! The command line. Values are checked here as far as they can be without data.
 
 use crate::values::{
-    ActivationArg, BiasArg, LayoutArg, LossArg, PatternsArg, ScopeArg, duration, lambda, loss,
-    patterns, share, share_or_zero,
+    ActivationArg, BiasArg, ChooseArg, LayoutArg, LossArg, PatternsArg, ScopeArg, duration,
+    fixed_lambda, lambda, loss, patterns, share, share_or_zero,
 };
 use bidual::Lambda;
 use bidual_io::foreign::ArrayNames;
@@ -155,6 +155,12 @@ pub struct FitArgs {
     /// Folds of cross-validation, with --lambda cv [default: 5]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(2..))]
     pub folds: Option<u32>,
+    /// Which network to return of those with the same outputs and the same cost (ReLU neurons only)
+    #[arg(long, value_name = "POLICY", value_enum, default_value = "narrow")]
+    pub choose: ChooseArg,
+    /// Table to choose on, with --choose validation: the columns of DATA, other rows
+    #[arg(long, value_name = "FILE")]
+    pub validation: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -170,6 +176,14 @@ pub struct PathArgs {
     /// Share of the rows held out at random to validate on; 0 for none
     #[arg(long, value_name = "SHARE", default_value = "0.2", value_parser = share_or_zero, allow_negative_numbers = true)]
     pub validation: f64,
+    /// Add the fewest neurons that an optimal network was found to need at each λ, with ≤ where
+    /// fewer may do (ReLU neurons only)
+    #[arg(long)]
+    pub width: bool,
+    /// Bound the optimum at these λ too, without a fit there: it is concave in λ, so the
+    /// certificates of the path bound it in between. Fractions or abs:VALUE, separated by commas
+    #[arg(long, value_name = "LAMBDA", value_delimiter = ',', value_parser = fixed_lambda, allow_negative_numbers = true)]
+    pub at: Vec<Lambda>,
     /// Write the table here (.csv or .npy)
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,

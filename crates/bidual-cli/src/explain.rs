@@ -8,13 +8,16 @@ use crate::model_file::Stored;
 use crate::model_text::bias_of;
 use crate::{fit, report};
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use bidual::{Bias, Gates, Mat, Network, Scaling};
+use bidual::{Alternatives, Bias, Dataset, Gates, Mat, Model, Network, Scaling, Spread};
 use bidual_io::atomic::{check_output, write_atomically};
 use bidual_io::encoding::{Encoding, InputKind, binary_signs, number_column};
-use bidual_io::explain::{Samples, Subject, explain};
+use bidual_io::explain::{Others, Samples, Subject, explain};
 use bidual_io::table::read_table;
 use serde_json::Value;
 use std::path::Path;
+
+/// Relative difference up to which two objectives count as equal.
+const SAME: f64 = 1e-9;
 
 pub fn run(args: &ExplainArgs) -> Result<Outcome> {
     if let Some(path) = &args.html {
@@ -50,7 +53,10 @@ pub fn run(args: &ExplainArgs) -> Result<Outcome> {
         y: data.y.as_deref(),
         weights: data.weights.as_deref(),
     });
-    let explanation = explain(subject, samples);
+    let mut explanation = explain(subject, samples);
+    if let Some(others) = data.as_ref().and_then(|data| others(&parts, data)) {
+        explanation = explanation.with_others(others);
+    }
     if let Some(path) = &args.html {
         let page = explanation.html();
         write_atomically(path, |out| out.write_all(page.as_bytes()))?;
@@ -61,6 +67,65 @@ pub fn run(args: &ExplainArgs) -> Result<Outcome> {
         report::print(&explanation.text())?;
     }
     Ok(Outcome::Done)
+}
+
+/// Other networks with the same outputs and cost, for ReLU networks.
+fn others(parts: &Parts, data: &Data) -> Option<Others> {
+    if parts.network.gates.is_some() || parts.network.neurons() == 0 {
+        return None;
+    }
+    Some(match spread(parts, data) {
+        Ok(spread) => Others {
+            statement: statement(&spread),
+            unique: Some(spread.is_unique()),
+            ranges: spread.ranges.iter().map(|r| r.map(|r| [r.min, r.max])).collect(),
+        },
+        Err(error) => {
+            Others { statement: format!("not compared: {error:#}"), unique: None, ranges: vec![] }
+        }
+    })
+}
+
+fn spread(parts: &Parts, data: &Data) -> Result<Spread> {
+    let model = parts.model.as_ref().context(
+        "a .json file does not say how the network was fitted; give the .safetensors model",
+    )?;
+    let y = data.y.clone().with_context(|| {
+        format!("{} has no column {:?}, which the cost needs", data.source, parts.target)
+    })?;
+    if parts.weights.is_some() && data.weights.is_none() {
+        bail!("{} has no column of sample weights, which the cost needs", data.source);
+    }
+    let data_set = Dataset::new(data.x.clone(), y, data.weights.clone())?;
+    let objective = bidual::training_objective(model, &data_set)?;
+    let stored = model.certificate.upper;
+    ensure!(
+        (objective - stored).abs() <= SAME * stored.abs(),
+        "on {} the objective is {objective:?}, in the fit it was {stored:?}; give the data of the fit",
+        data.source
+    );
+    Ok(Alternatives::of(model, &data_set)?.spread()?)
+}
+
+/// Whether other networks do the same, and which ones were looked at.
+fn statement(spread: &Spread) -> String {
+    let more = spread.directions - spread.own;
+    let copies = match spread.ranges.iter().flatten().count() - spread.own {
+        0 => String::new(),
+        1 => ", where 1 neuron is a copy".to_owned(),
+        copies => format!(", where {copies} neurons are copies"),
+    };
+    let source = if spread.complete { "in its patterns" } else { "found by search" };
+    let from = format!("{} of this one{copies}; {more} more {source}", spread.own);
+    let on = format!("on {} directions ({from})", spread.directions);
+    let same = "the same outputs on these samples and the same weight decay";
+    if spread.is_unique() {
+        return format!("unique: no other network {on} has {same}");
+    }
+    format!(
+        "not unique: other networks {on} have {same}; {} of the {} sizes here can change, {} can be 0, {} of the other directions can come in",
+        spread.movable, spread.own, spread.dispensable, spread.joining
+    )
 }
 
 /// Whether each feature is a quantity.
@@ -74,6 +139,8 @@ fn quantities(encoding: &Encoding) -> Vec<bool> {
 
 /// What is needed of a model file.
 struct Parts {
+    /// The whole model, if the file holds it.
+    model: Option<Model>,
     network: Network,
     scaling: Scaling,
     encoding: Encoding,
@@ -92,13 +159,14 @@ impl Parts {
         }
         let stored = Stored::load(path)?;
         Ok(Self {
-            network: stored.model.network,
-            scaling: stored.model.scaling,
+            network: stored.model.network.clone(),
+            scaling: stored.model.scaling.clone(),
             encoding: stored.encoding,
             target: stored.target,
             classes: stored.classes,
             bias: stored.model.options.bias,
             weights: stored.weights,
+            model: Some(stored.model),
         })
     }
 
@@ -146,6 +214,7 @@ impl Parts {
             "\"scaling_inverse_scale\" holds a negative number; {ANEW}"
         );
         Ok(Self {
+            model: None,
             network: Network {
                 biases: numbers("hidden_biases", m)?,
                 outputs: numbers("output_weights", m)?,

@@ -2,7 +2,8 @@
 
 use crate::Outcome;
 use crate::args::FitArgs;
-use crate::data::{Training, load_training};
+use crate::chosen;
+use crate::data::{Training, load_labelled, load_training};
 use crate::export::{extension, onnx};
 use crate::model_file::Stored;
 use crate::model_text::{activation_key, bias_key, loss_key};
@@ -10,9 +11,9 @@ use crate::options::{options, set_threads};
 use crate::predict;
 use crate::progress::{Moment, Watch};
 use crate::report::{self, Score, gap_text, significant, significant_above};
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bidual::solver::Status;
-use bidual::{Activation, Lambda, PatternChoice};
+use bidual::{Activation, Choose, Lambda, Options, PatternChoice};
 use bidual_io::atomic::{check_output, write_atomically};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -26,6 +27,17 @@ pub fn run(args: &FitArgs) -> Result<Outcome> {
         args.folds.is_none() || args.lambda == Lambda::CrossValidated,
         "--folds applies to --lambda cv only: drop one of the two"
     );
+    let choose = Choose::from(args.choose);
+    ensure!(
+        choose == Choose::Validation || args.validation.is_none(),
+        "--validation is the table of --choose validation, found --choose {}: drop one of the two",
+        choose.name()
+    );
+    ensure!(
+        choose != Choose::Validation || args.validation.is_some(),
+        "--choose validation needs a table to choose on: add --validation FILE, with the columns of {}",
+        args.train.data.display()
+    );
     set_threads(&args.train)?;
     let training = load_training(&args.train)?;
     if let Some(path) = &args.predictions {
@@ -34,12 +46,18 @@ pub fn run(args: &FitArgs) -> Result<Outcome> {
     let Training { dataset, encoding, loss, loss_reason, classes } = training;
     let folds = args.folds.map_or(bidual::Options::default().folds, |k| k as usize);
     let names = encoding.feature_names();
-    let options = options(&args.train, loss, args.lambda, folds, &names)?;
+    let options = Options { choose, ..options(&args.train, loss, args.lambda, folds, &names)? };
+    options.validate()?;
+    let (target, weights) = (args.train.target.clone(), args.train.weights.clone());
+    let validation = args.validation.as_ref().map(|path| {
+        load_labelled(path, &encoding, &target, classes.as_ref(), weights.as_deref())
+            .context("--validation")
+    });
+    let validation = validation.transpose()?;
 
     let mut watch = Watch::start(args.train.quiet)?;
-    let model = bidual::fit(&dataset, &options, &mut watch);
+    let model = bidual::fit_with_validation(&dataset, validation.as_ref(), &options, &mut watch);
     watch.finish();
-    let (target, weights) = (args.train.target.clone(), args.train.weights.clone());
     let stored = Stored { model: model?, encoding, target, classes, weights };
 
     // everything that can fail in memory before the first file is touched
@@ -109,6 +127,7 @@ fn check_outputs(args: &FitArgs) -> Result<()> {
     if let Some(crate::values::PatternsArg::File(path)) = &args.train.patterns {
         others.push(path);
     }
+    others.extend(args.validation.as_ref());
     for path in [&args.output, &args.onnx, &args.predictions, &args.history].into_iter().flatten() {
         refuse_overwrite(path, &others)?;
         others.push(path);
@@ -177,6 +196,10 @@ impl Fitted<'_> {
                 if options.output_bias { "free" } else { "none" }
             ),
         );
+        if let Some(how) = &model.selection {
+            let certified = model.status == Status::Certified;
+            line("chosen", chosen::text(options.choose, how, model.network.neurons(), certified));
+        }
         line("objective", significant_above(model.certificate.upper, 9));
         let gap = gap_text(model.certificate.relative_gap());
         line("proved", format!("{} (relative gap {gap})", report::statement(&model.certificate)));
@@ -229,6 +252,15 @@ impl Fitted<'_> {
         )
     }
 
+    fn choose_json(&self) -> Value {
+        let model = &self.stored.model;
+        let mut value = chosen::json(model.options.choose, model.selection.as_ref());
+        if let Some(path) = &self.args.validation {
+            value["validation_file"] = json!(path.display().to_string());
+        }
+        value
+    }
+
     fn json(&self) -> Value {
         let (model, options) = (&self.stored.model, &self.stored.model.options);
         let certificate = &model.certificate;
@@ -253,6 +285,7 @@ impl Fitted<'_> {
             "lambda_fraction": model.lambda / model.lambda_max,
             "cross_validation": model.cross_validation.as_ref().map(report::cross_validation_json),
             "neurons": model.network.neurons(),
+            "choose": self.choose_json(),
             "samples": self.samples,
             "features": model.network.inputs(),
             "target": self.stored.target,

@@ -4,6 +4,7 @@ mod args;
 mod audit;
 mod audit_report;
 mod certify;
+mod chosen;
 mod data;
 mod explain;
 mod export;

@@ -1,10 +1,11 @@
 //! A fitted model as named tensors and text, and back.
 
+use crate::chosen;
 use crate::model_text::*;
 use crate::report::{certificate_json, cross_validation_json, status_key};
 use crate::values;
 use anyhow::{Context, Result, bail, ensure};
-use bidual::{Activation, Gates, Mat, Model, Network, Options, PatternChoice, Scaling};
+use bidual::{Activation, Choose, Gates, Mat, Model, Network, Options, PatternChoice, Scaling};
 use bidual_io::encoding::Encoding;
 use bidual_io::model::{Tensor, Tensors};
 use serde_json::json;
@@ -94,6 +95,17 @@ impl Stored {
             ("classes", self.classes.as_ref().map(|classes| json!(classes).to_string())),
             ("weights", self.weights.clone()),
             (
+                "choose",
+                (options.choose != Choose::Narrow).then(|| options.choose.name().to_owned()),
+            ),
+            (
+                "selection",
+                model
+                    .selection
+                    .as_ref()
+                    .map(|how| chosen::json(options.choose, Some(how)).to_string()),
+            ),
+            (
                 "cross_validation",
                 model.cross_validation.as_ref().map(|cv| cross_validation_json(cv).to_string()),
             ),
@@ -158,6 +170,10 @@ impl Stored {
                 .transpose()
                 .map_err(|e| damaged("time_limit", "seconds", e))?,
             folds: plain(file, "folds")?,
+            choose: match file.metadata.contains_key("choose") {
+                true => parse(file, "choose", chosen::choose_of)?,
+                false => Choose::Narrow,
+            },
         };
         options.validate().context("the stored options contradict each other")?;
         let classes: Option<[String; 2]> = file
@@ -178,6 +194,12 @@ impl Stored {
                 "the tensor \"pattern_gates\" is missing: write the model anew"
             );
         }
+        let selection = file.metadata.get("selection");
+        let selection = selection.map(|text| chosen::selection_of(text)).transpose()?;
+        ensure!(
+            selection.is_some() == (options.choose != Choose::Narrow),
+            "the metadata \"choose\" and \"selection\" contradict each other: write the model anew"
+        );
         let model = Model {
             network,
             lambda: plain(file, "lambda")?,
@@ -193,6 +215,7 @@ impl Stored {
                 .get("cross_validation")
                 .map(|text| cross_validation_of(text))
                 .transpose()?,
+            selection,
             options,
             scaling,
             gates,

@@ -68,6 +68,7 @@ pub fn options(
         max_iterations: args.max_iterations.get(),
         time_limit: args.time_limit,
         folds,
+        ..Options::default()
     };
     options.validate()?;
     Ok(options)

@@ -5,11 +5,13 @@ use crate::args::PathArgs;
 use crate::data::{Training, load_training};
 use crate::options::{options, set_threads};
 use crate::progress::Watch;
-use crate::report::{self, Score, gap_text, significant, significant_below};
+use crate::report::{self, Score, gap_text, significant, significant_above, significant_below};
+use crate::values::ActivationArg;
 use anyhow::{Result, bail, ensure};
-use bidual::path::{PathPoint, lambda_grid};
+use bidual::certificate::relative_gap;
+use bidual::path::{PathPoint, bounds_at, lambda_grid};
 use bidual::solver::{Deadline, Status};
-use bidual::{Dataset, Lambda};
+use bidual::{Alternatives, Dataset, Lambda};
 use bidual_io::predictions::{OutColumn, output_format, write_columns};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -23,6 +25,10 @@ pub fn run(args: &PathArgs) -> Result<Outcome> {
         output_format(path)?;
         crate::fit::refuse_overwrite(path, &[&args.train.data])?;
     }
+    ensure!(
+        !args.width || args.train.activation == ActivationArg::Relu,
+        "--width is for ReLU neurons: networks with the same outputs are not compared for gated ones; drop one of the two"
+    );
     set_threads(&args.train)?;
     let Training { dataset, encoding, loss, .. } = load_training(&args.train)?;
     // the path sets λ itself; the value here only has to be a valid one
@@ -52,8 +58,14 @@ pub fn run(args: &PathArgs) -> Result<Outcome> {
         "λ_max is 0: no network improves on the constant for these rows; check features and targets"
     );
 
-    let rows: Vec<Row> =
+    let mut rows: Vec<Row> =
         path.iter().map(|point| Row::of(point, validation.as_ref(), classification)).collect();
+    if args.width {
+        for (row, point) in rows.iter_mut().zip(&path) {
+            row.width = Some(width(point, &training));
+        }
+    }
+    let between: Vec<Between> = args.at.iter().map(|at| Between::of(&path, *at)).collect();
     let score_name = format!("validation_{}", Score::name(classification));
     if let Some(file) = &args.output {
         write(file, &rows, &score_name, validation.is_some())?;
@@ -61,6 +73,7 @@ pub fn run(args: &PathArgs) -> Result<Outcome> {
     if args.train.json {
         report::print_json(&json!({
             "points": rows.iter().map(|row| row.json(&score_name)).collect::<Vec<_>>(),
+            "at": between.iter().map(Between::json).collect::<Vec<_>>(),
             "lambda_max": path[0].model.lambda_max,
             "scope": report::scope_json(path[0].model.certificate.scope),
             "samples": training.samples(),
@@ -69,7 +82,9 @@ pub fn run(args: &PathArgs) -> Result<Outcome> {
             "version": env!("CARGO_PKG_VERSION"),
         }))?;
     } else if !args.train.quiet {
-        report::print(&table(&rows, &score_name, validation.is_some()))?;
+        let scope = path[0].model.certificate.scope.to_string();
+        let between: String = between.iter().map(|b| b.text(&scope)).collect();
+        report::print(&(table(&rows, &score_name, validation.is_some()) + &between))?;
     }
     let certified = rows.iter().all(|row| row.status == Status::Certified);
     Ok(Outcome::certified(certified && rows.len() == points))
@@ -122,6 +137,8 @@ struct Row {
     lower: f64,
     gap: f64,
     neurons: usize,
+    /// The fewest neurons found, and whether that is proved; or why there is no answer.
+    width: Option<Result<(usize, bool), String>>,
     status: Status,
     validation: Option<(f64, f64)>,
 }
@@ -137,9 +154,14 @@ impl Row {
             lower: certificate.lower,
             gap: certificate.relative_gap(),
             neurons: model.network.neurons(),
+            width: None,
             status: model.status,
             validation: point.validation_loss.zip(validation.map(score)),
         }
+    }
+
+    fn known_width(&self) -> Option<(usize, bool)> {
+        self.width.as_ref()?.as_ref().ok().copied()
     }
 
     fn json(&self, score_name: &str) -> Value {
@@ -152,11 +174,73 @@ impl Row {
             "neurons": self.neurons,
             "status": report::status_key(self.status),
         });
+        match &self.width {
+            Some(Ok((width, minimal))) => {
+                value["width"] = json!(width);
+                value["width_is_minimal"] = json!(minimal);
+            }
+            Some(Err(reason)) => value["width_unknown_because"] = json!(reason),
+            None => {}
+        }
         if let Some((loss, score)) = self.validation {
             value["validation_loss"] = json!(loss);
             value[score_name] = json!(score);
         }
         value
+    }
+}
+
+/// The narrowest network with the outputs and the cost of a point's, and whether it is proved the
+/// narrowest on the directions that were compared.
+fn width(point: &PathPoint, training: &Dataset) -> Result<(usize, bool), String> {
+    let found = Alternatives::of(&point.model, training).and_then(|all| all.least_width());
+    found.map(|found| (found.width, found.minimal)).map_err(|error| error.to_string())
+}
+
+/// Bounds at a λ without a fit.
+struct Between {
+    lambda: f64,
+    fraction: f64,
+    lower: f64,
+    upper: f64,
+}
+
+impl Between {
+    fn of(path: &[PathPoint], at: Lambda) -> Self {
+        let lambda_max = path[0].model.lambda_max;
+        let lambda = match at {
+            Lambda::Absolute(value) => value,
+            Lambda::Fraction(fraction) => fraction * lambda_max,
+            // not accepted on the command line
+            Lambda::CrossValidated => lambda_max,
+        };
+        let (lower, upper) = bounds_at(path, lambda);
+        Self { lambda, fraction: lambda / lambda_max, lower, upper }
+    }
+
+    fn gap(&self) -> f64 {
+        relative_gap(self.lower, self.upper)
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "lambda": self.lambda,
+            "lambda_fraction": self.fraction,
+            "lower": self.lower,
+            "upper": self.upper,
+            "relative_gap": self.gap(),
+        })
+    }
+
+    fn text(&self, scope: &str) -> String {
+        format!(
+            "at lambda {} ({} of λ_max), without a fit: {} ≤ optimum over {scope} ≤ {} (relative gap {})\n",
+            significant(self.lambda, 6),
+            significant(self.fraction, 4),
+            significant_below(self.lower, 8),
+            significant_above(self.upper, 8),
+            gap_text(self.gap())
+        )
     }
 }
 
@@ -166,6 +250,9 @@ fn table(rows: &[Row], score_name: &str, validated: bool) -> String {
         "{:>12} {:>10} {:>14} {:>14} {:>9} {:>8}",
         "lambda", "fraction", "objective", "lower", "gap", "neurons"
     );
+    if rows.iter().any(|row| row.width.is_some()) {
+        text += &format!(" {:>8}", "width");
+    }
     if validated {
         text += &format!(" {:>16} {score_name:>20}", "validation_loss");
     }
@@ -180,6 +267,14 @@ fn table(rows: &[Row], score_name: &str, validated: bool) -> String {
             gap_text(row.gap),
             row.neurons
         );
+        if let Some(width) = &row.width {
+            let told = match width {
+                Ok((width, true)) => width.to_string(),
+                Ok((width, false)) => format!("≤{width}"),
+                Err(_) => "?".to_owned(),
+            };
+            text += &format!(" {told:>8}");
+        }
         if let Some((loss, score)) = row.validation {
             text += &format!(" {:>16} {:>20}", significant(loss, 6), significant(score, 5));
         }
@@ -201,6 +296,12 @@ fn write(file: &std::path::Path, rows: &[Row], score_name: &str, validated: bool
         ("relative_gap", |r| r.gap),
         ("neurons", |r| r.neurons as f64),
     ];
+    if rows.iter().any(|r| r.width.is_some()) {
+        columns.push(("width", |r| r.known_width().map_or(f64::NAN, |w| w.0 as f64)));
+        columns.push(("width_is_minimal", |r| {
+            r.known_width().map_or(f64::NAN, |w| f64::from(u8::from(w.1)))
+        }));
+    }
     if validated {
         columns.push(("validation_loss", |r| r.validation.map_or(f64::NAN, |v| v.0)));
         columns.push((score_name, |r| r.validation.map_or(f64::NAN, |v| v.1)));

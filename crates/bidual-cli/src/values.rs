@@ -1,6 +1,6 @@
 //! Values on the command line: what they may be, and how they are read.
 
-use bidual::{Bias, Lambda, LossKind};
+use bidual::{Bias, Choose, Lambda, LossKind};
 use bidual_io::foreign::Layout;
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -23,6 +23,30 @@ pub enum BiasArg {
     Penalised,
     Free,
     None,
+}
+
+/// Which of the networks with the same outputs and cost a fit returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ChooseArg {
+    /// Few neurons: those that others can replace at no cost are pruned
+    Narrow,
+    /// The fewest neurons that can be found; the report says whether that is proved
+    LeastWidth,
+    /// The least ℓ2 norm of the sizes ‖w‖|a|: cost spread over more neurons
+    LeastNorm,
+    /// The least loss on the table of --validation
+    Validation,
+}
+
+impl From<ChooseArg> for Choose {
+    fn from(choose: ChooseArg) -> Choose {
+        match choose {
+            ChooseArg::Narrow => Choose::Narrow,
+            ChooseArg::LeastWidth => Choose::LeastWidth,
+            ChooseArg::LeastNorm => Choose::LeastNorm,
+            ChooseArg::Validation => Choose::Validation,
+        }
+    }
 }
 
 /// How weight matrices lie in a file of named arrays.
@@ -116,6 +140,16 @@ pub fn lambda(text: &str) -> Result<Lambda, String> {
             text,
             "a positive fraction of λ_max such as 0.1, abs:VALUE or cv",
         )?)),
+    }
+}
+
+/// λ without a choice.
+pub fn fixed_lambda(text: &str) -> Result<Lambda, String> {
+    match lambda(text) {
+        Ok(Lambda::CrossValidated) | Err(_) => {
+            Err("expected a positive fraction of λ_max such as 0.1, or abs:VALUE".into())
+        }
+        Ok(lambda) => Ok(lambda),
     }
 }
 

@@ -15,6 +15,13 @@ fn numbers(list: &Value, key: &str) -> Vec<f64> {
     list.as_array().unwrap().iter().map(|n| n[key].as_f64().unwrap()).collect()
 }
 
+/// The neurons without the ranges of their sizes.
+fn without_ranges(told: &Value) -> Vec<Value> {
+    let mut neurons = told["neurons"].as_array().unwrap().clone();
+    neurons.iter_mut().for_each(|n| n["size_range"] = Value::Null);
+    neurons
+}
+
 /// The table with these columns only.
 fn columns(path: &str, keep: &[usize]) -> String {
     let csv = std::fs::read_to_string(path).unwrap();
@@ -50,9 +57,14 @@ fn neurons_add_up_to_the_model() {
                 numbers(&neuron["direction"], "standardised").iter().map(|s| s * s).sum();
             assert!((squares - 1.0).abs() < 1e-9, "{name}: {neuron}");
         }
-        // the JSON export of the model says the same
+        // the JSON export of the model says the same, but for other networks
         let from_json = place.json(0, &format!("explain m.json {csv}"));
-        assert_eq!(from_json["neurons"], told["neurons"], "{name}");
+        assert_eq!(without_ranges(&from_json), without_ranges(&told), "{name}");
+        let gated = options.contains("gated");
+        let free = options.contains("free");
+        assert_eq!(told["unique"].is_boolean(), !gated && !free, "{name}");
+        assert_eq!(told["other_networks"].is_null(), gated, "{name}");
+        assert!(from_json["unique"].is_null());
         let said = place.expect(0, &format!("explain m.safetensors {csv}"));
         assert_eq!(said.lines().filter(|l| l.contains("of the samples")).count(), neurons.len());
         assert!(said.contains("active where"), "{said}");
@@ -97,4 +109,41 @@ fn bad_input_is_refused() {
     place.refuse("explain m.json", &["there is no \"encoding\"", "export the model anew"]);
     place.write("m.json", "[");
     place.refuse("explain m.json", &["not valid JSON"]);
+}
+
+#[test]
+fn other_networks_are_told() {
+    let place = Place::new();
+    // a function of one feature and its mirror image: sizes can be exchanged
+    let rows: String = (-6..=6).map(|i: i32| format!("{i},{}\n", i.abs() + i % 3)).collect();
+    place.write("v.csv", format!("x,y\n{rows}"));
+    place.write("w.csv", format!("x,y\n{rows}7,1\n"));
+    place.write("inputs.csv", "x\n1\n2\n");
+    place.expect(0, "fit v.csv --target y --lambda 0.02 -o m.safetensors --quiet");
+    let told = place.json(0, "explain m.safetensors v.csv");
+    let unique = told["unique"].as_bool().unwrap();
+    let statement = told["other_networks"].as_str().unwrap();
+    let start = if unique { "unique: no other network" } else { "not unique: other networks" };
+    assert!(statement.starts_with(start), "{statement}");
+    assert!(statement.contains("the same outputs on these samples and the same weight decay"));
+    for neuron in told["neurons"].as_array().unwrap() {
+        let size = neuron["size"].as_f64().unwrap();
+        let range = neuron["size_range"].as_array().unwrap();
+        let (least, most) = (range[0].as_f64().unwrap(), range[1].as_f64().unwrap());
+        assert!(least <= size * (1.0 + 1e-9) && size <= most * (1.0 + 1e-9), "{neuron}");
+        assert!(!unique || most - least <= 1e-5 * most, "{neuron}");
+    }
+    let said = place.expect(0, "explain m.safetensors v.csv --html m.html");
+    assert!(said.contains(&format!("others       {statement}")), "{said}");
+    assert!(said.contains("size range"), "{said}");
+    assert!(text(&place.read("m.html")).contains("<b>others</b>"));
+    // without data nothing is said; on other data why not
+    let told = place.json(0, "explain m.safetensors");
+    assert!(told["other_networks"].is_null());
+    for (data, says) in [("w.csv", "give the data of the fit"), ("inputs.csv", "no column \"y\"")] {
+        let said = place.expect(0, &format!("explain m.safetensors {data}"));
+        let line = said.lines().find(|l| l.starts_with("others")).unwrap();
+        assert!(line.contains("not compared: ") && line.contains(says), "{line}");
+        assert!(!said.contains("size range"), "{said}");
+    }
 }

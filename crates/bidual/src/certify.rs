@@ -90,6 +90,21 @@ pub(crate) fn certify_global(
     (Certificate { lower, upper, scope: Scope::Complete, method }, nu)
 }
 
+/// The training objective of a fitted model on `data`, without any proof.
+pub fn training_objective(model: &Model, data: &Dataset) -> Result<f64> {
+    if data.features() != model.network.inputs() {
+        return Err(crate::Error::Data(format!(
+            "the model was fitted on {} features, the data have {}",
+            model.network.inputs(),
+            data.features()
+        )));
+    }
+    let options = &model.options;
+    let loss = options.loss.build(&data.y, data.normalised_weights())?;
+    let (network, scaling) = (&model.network, &model.scaling);
+    Ok(objective(network, data, scaling, loss.as_ref(), model.lambda, options.bias))
+}
+
 /// Recomputes objective and certificate of a fitted model on `data` (the data
 /// of the fit, or others: then the statement is about those).
 pub fn certify(model: &Model, data: &Dataset) -> Result<Certificate> {

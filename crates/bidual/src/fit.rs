@@ -3,6 +3,7 @@
 use crate::arrangement::{Arrangement, Patterns, Share, centre_thresholds, sample_gates};
 use crate::certificate::{Certificate, Method, Scope};
 use crate::certify::certify_prepared;
+use crate::choice::{self, Choose, Selection};
 use crate::data::{Dataset, Scaling};
 use crate::formulation::{Formulation, GatedRelu, Relu, objective, with_ones};
 use crate::global::{Global, Neurons, Target};
@@ -33,6 +34,8 @@ pub struct Prepared {
     pub loss: Arc<dyn Loss>,
     /// Number of patterns listed (0 if they are generated).
     pub patterns: usize,
+    /// The patterns that are listed.
+    pub listed: Option<Arc<Patterns>>,
     /// Training and proofs over all networks, where patterns are generated.
     pub global: Option<Global>,
 }
@@ -134,6 +137,7 @@ pub fn prepare(
         loss.clone()
     };
     let (gates, patterns) = (arrangement.gates.clone(), arrangement.len());
+    let listed = (!generated).then(|| arrangement.patterns.clone());
     let (shared, outer) = (x.clone(), profiled.clone());
     let formulation: Box<dyn Formulation> = match options.activation {
         Activation::Relu => Box::new(Relu::new(x, profiled, arrangement, options.bias)?),
@@ -145,7 +149,7 @@ pub fn prepare(
         let gauge = formulation.program(0.0).regularizer.gauge();
         Global::new(shared, features, gauge, outer, options.bias)
     });
-    Ok(Prepared { formulation, scaling, gates, loss, patterns, global })
+    Ok(Prepared { formulation, scaling, gates, loss, patterns, listed, global })
 }
 
 fn arrange(
@@ -244,6 +248,8 @@ pub struct Model {
     pub patterns: usize,
     /// The path that chose λ, if it was cross-validated.
     pub cross_validation: Option<CrossValidation>,
+    /// How the network was chosen, unless it is just a narrow one.
+    pub selection: Option<Selection>,
 }
 
 /// The solver for a program: column generation where there are cones, FISTA
@@ -268,7 +274,18 @@ pub fn default_solver(program: &Program, tolerance: f64, max_iterations: usize) 
 /// # Ok::<(), bidual::Error>(())
 /// ```
 pub fn fit(data: &Dataset, options: &Options, observer: &mut dyn Observer) -> Result<Model> {
+    fit_with_validation(data, None, options, observer)
+}
+
+/// [`fit`] with the data for [`Choose::Validation`], which nothing else uses.
+pub fn fit_with_validation(
+    data: &Dataset,
+    validation: Option<&Dataset>,
+    options: &Options,
+    observer: &mut dyn Observer,
+) -> Result<Model> {
     let started = Instant::now();
+    choice::check(options, data, validation)?;
     let prepared = prepare(data, options, None)?;
     let deadline = |share: f64| options.time_limit.map(|limit| started + limit.mul_f64(share));
     let lambda_max = {
@@ -295,7 +312,8 @@ pub fn fit(data: &Dataset, options: &Options, observer: &mut dyn Observer) -> Re
         None,
         &mut limited,
     )?;
-    finish(data, options, &prepared, solved, (lambda, lambda_max), cross_validation)
+    let lambdas = (lambda, lambda_max);
+    finish(data, validation, options, &prepared, solved, lambdas, cross_validation)
 }
 
 /// λ_max, refused where nothing can be learnt.
@@ -325,9 +343,10 @@ pub(crate) fn positive_lambda_max(
     Ok(lambda_max)
 }
 
-/// Recovers, prunes, folds and certifies the network of a solution.
+/// Recovers, prunes, chooses, folds and certifies the network of a solution.
 pub(crate) fn finish(
     data: &Dataset,
+    validation: Option<&Dataset>,
     options: &Options,
     prepared: &Prepared,
     Solved { solution, method, cones }: Solved,
@@ -339,17 +358,28 @@ pub(crate) fn finish(
         objective(network, data, scaling, loss, lambda, options.bias)
     };
     let recovered = prepared.formulation.recover(&solution.z);
+    let mut narrow = recovered.clone();
     let mut network = recovered.clone().fold(&prepared.scaling);
     let mut upper = value(&network);
     // the least width with the same outputs and no more weight decay
     let x = prepared.scaling.apply(&data.x);
     if let Ok(pruned) = prune_network(&recovered, &x, options.bias, options.output_bias, DEPENDENT)
     {
-        let pruned = pruned.fold(&prepared.scaling);
-        let after = value(&pruned);
+        let folded = pruned.clone().fold(&prepared.scaling);
+        let after = value(&folded);
         if after <= upper + 1e-12 * upper.abs() {
-            (network, upper) = (pruned, after);
+            (narrow, network, upper) = (pruned, folded, after);
         }
+    }
+    let mut selection = None;
+    if options.choose != Choose::Narrow {
+        let known = (lambda, upper);
+        let (chosen, how) =
+            choice::select(data, validation, options, prepared, &narrow, &recovered, known);
+        if let Some((chosen, after)) = chosen {
+            (network, upper) = (chosen, after);
+        }
+        selection = Some(how);
     }
     let (certificate, dual) = if prepared.global.is_some() {
         let (lower, scope) = (solution.lower, Scope::Complete);
@@ -380,6 +410,7 @@ pub(crate) fn finish(
         gates: prepared.gates.clone(),
         patterns: if prepared.global.is_some() { neurons } else { prepared.patterns },
         cross_validation,
+        selection,
     })
 }
 

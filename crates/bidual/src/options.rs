@@ -1,5 +1,6 @@
 //! Everything that a fit depends on.
 
+use crate::choice::Choose;
 use crate::loss::{Huber, Logistic, Loss, Squared, SquaredHinge};
 use crate::network::{Bias, Gates};
 use crate::pricing::Budget;
@@ -122,6 +123,8 @@ pub struct Options {
     pub time_limit: Option<Duration>,
     /// Folds of cross-validation.
     pub folds: usize,
+    /// Which of the networks with the same outputs and the same cost is returned (ReLU only).
+    pub choose: Choose,
 }
 
 impl Default for Options {
@@ -140,6 +143,7 @@ impl Default for Options {
             max_iterations: 100_000,
             time_limit: None,
             folds: 5,
+            choose: Choose::Narrow,
         }
     }
 }
@@ -199,6 +203,9 @@ impl Options {
                 "the gates of a gated network are part of the model: sample or give them (patterns cannot be generated)"
                     .into(),
             ));
+        }
+        if self.choose != Choose::Narrow {
+            crate::choice::applies(self)?;
         }
         if self.active_share.is_some()
             && self.activation == Activation::Relu

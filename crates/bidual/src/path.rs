@@ -1,10 +1,12 @@
 //! Regularisation paths, and the choice of λ by K-fold cross-validation.
 
 use crate::certificate::Certificate;
+use crate::choice;
 use crate::data::Dataset;
 use crate::fit::{Prepared, finish, positive_lambda_max, prepare};
 use crate::loss::Loss;
 use crate::network::Network;
+use crate::optimal_set::{PathValue, path_bounds};
 use crate::options::Options;
 use crate::solver::{Deadline, Observer, Progress, SparseColumns, Status};
 use crate::{Error, Model, Result};
@@ -198,6 +200,20 @@ pub struct PathPoint {
     pub validation_loss: Option<f64>,
 }
 
+/// Bounds on the optimal objective at any λ > 0 from the certificates of a path, without a solve:
+/// proved values below, objectives of its networks above. They hold over the scope that the
+/// certificates share; all losses of a [`Model`] are ≥ 0.
+pub fn bounds_at(points: &[PathPoint], lambda: f64) -> (f64, f64) {
+    let of = |point: &PathPoint| {
+        let model = &point.model;
+        let decay = model.network.clone().unfold(&model.scaling).weight_decay(model.options.bias);
+        let Certificate { lower, upper, .. } = model.certificate;
+        PathValue { beta: model.lambda, lower, upper, norm: decay }
+    };
+    let values: Vec<PathValue> = points.iter().map(of).collect();
+    path_bounds(&values, lambda, true)
+}
+
 impl PathPoint {
     /// The certificate at this λ.
     pub fn certificate(&self) -> &Certificate {
@@ -215,6 +231,7 @@ pub fn path(
     lambdas: impl FnOnce(f64) -> Vec<f64>,
     observer: &mut dyn Observer,
 ) -> Result<Vec<PathPoint>> {
+    choice::check(options, data, validation)?;
     let prepared = prepare(data, options, None)?;
     let deadline = options.time_limit.map(|limit| Instant::now() + limit);
     let mut observer = Deadline { inner: observer, deadline };
@@ -231,7 +248,8 @@ pub fn path(
         let solved =
             prepared.solve(lambda, tolerance, limit, budget, start.as_ref(), &mut observer)?;
         start = Some(solved.solution.z.clone());
-        let model = finish(data, options, &prepared, solved, (lambda, lambda_max), None)?;
+        let model =
+            finish(data, validation, options, &prepared, solved, (lambda, lambda_max), None)?;
         let stopped = model.status.is_early();
         let validation_loss = validation.map(|v| validation_loss(&model.network, v, loss));
         points.push(PathPoint { model, validation_loss });

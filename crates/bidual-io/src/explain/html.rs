@@ -67,6 +67,9 @@ impl Explanation<'_> {
             line("data", &data);
         }
         line(self.output(), &self.output_line());
+        if let Some(others) = &self.others {
+            line("others", &others.statement);
+        }
         if let Some(svg) = self.figure() {
             let _ = writeln!(
                 page,
@@ -89,15 +92,13 @@ impl Explanation<'_> {
 
     fn push_table(&self, page: &mut String) {
         page.push_str("<h2>Neurons</h2>\n<div class=\"scroll\"><table>\n<thead><tr>");
-        let with_data = self.samples.is_some();
-        let shown = |k: usize| with_data || !(1..4).contains(&k);
-        for (_, heading) in self.headings().iter().enumerate().filter(|(k, _)| shown(*k)) {
+        for (_, heading) in self.headings().iter().enumerate().filter(|(k, _)| self.shown(*k)) {
             let _ = write!(page, "<th>{heading}</th>");
         }
         page.push_str("</tr></thead>\n<tbody>\n");
         for n in &self.neurons {
             page.push_str("<tr>");
-            for (k, cell) in self.row(n).iter().enumerate().filter(|(k, _)| shown(*k)) {
+            for (k, cell) in self.row(n).iter().enumerate().filter(|(k, _)| self.shown(*k)) {
                 page.push_str("<td>");
                 if let Some(share) = n.share.filter(|_| k == 1) {
                     let _ = write!(

@@ -48,6 +48,18 @@ pub struct Samples<'a> {
     pub weights: Option<&'a [f64]>,
 }
 
+/// What is known of other networks with the same outputs and the same cost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Others {
+    /// Whether there are any, on which directions; or why that is not known.
+    pub statement: String,
+    /// Whether there are none; unknown without an answer.
+    pub unique: Option<bool>,
+    /// For each neuron of the network the least and the largest size norm·|output weight| among
+    /// them; empty if unknown.
+    pub ranges: Vec<Option<[f64; 2]>>,
+}
+
 /// A coefficient of a neuron's direction.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Term {
@@ -102,6 +114,9 @@ pub struct Neuron {
     pub deviation: Option<f64>,
     /// `deviation` as a share of the sum over neurons.
     pub share: Option<f64>,
+    /// The least and the largest size norm·|output weight| among the networks with the same outputs
+    /// and cost.
+    pub range: Option<[f64; 2]>,
 }
 
 /// A network in parts.
@@ -114,6 +129,8 @@ pub struct Explanation<'a> {
     pub neurons: Vec<Neuron>,
     /// Standard deviation of the network's output over the samples.
     pub deviation: Option<f64>,
+    /// Other networks with the same outputs and cost, if that was asked.
+    pub others: Option<Others>,
 }
 
 /// Share of a squared direction from which one feature counts as the only one.
@@ -141,7 +158,7 @@ pub fn explain<'a>(subject: Subject<'a>, samples: Option<Samples<'a>>) -> Explan
     }
     let size = |n: &Neuron| n.deviation.unwrap_or(n.strength.abs());
     neurons.sort_by(|a, b| size(b).total_cmp(&size(a)).then(a.number.cmp(&b.number)));
-    Explanation { subject, samples, neurons, deviation }
+    Explanation { subject, samples, neurons, deviation, others: None }
 }
 
 /// Weights that sum to one.
@@ -220,6 +237,7 @@ fn neuron(subject: &Subject<'_>, scaled: &Network, j: usize) -> Neuron {
         active: None,
         deviation: None,
         share: None,
+        range: None,
     };
     // without gates, the neuron is its own gate: −b is the threshold
     let (gate, gate_standardised, threshold) = match (&network.gates, &scaled.gates) {
@@ -255,7 +273,23 @@ fn breakpoint(neuron: &Neuron, mean: &[f64]) -> Option<Breakpoint> {
     value.is_finite().then_some(Breakpoint { feature: first.feature, value, above, exact })
 }
 
+impl Neuron {
+    /// norm·|output weight|: what the neuron costs at most, and exactly if it is balanced.
+    pub fn size(&self) -> f64 {
+        self.norm * self.output_weight.abs()
+    }
+}
+
 impl Explanation<'_> {
+    /// Adds what is known of other networks with the same outputs and cost.
+    pub fn with_others(mut self, others: Others) -> Self {
+        for neuron in &mut self.neurons {
+            neuron.range = others.ranges.get(neuron.number - 1).copied().flatten();
+        }
+        self.others = Some(others);
+        self
+    }
+
     /// All of it as one JSON object; names, units and numbers are not rounded.
     pub fn json(&self) -> Value {
         let subject = &self.subject;
@@ -285,6 +319,8 @@ impl Explanation<'_> {
                     "active_share": n.active,
                     "deviation": n.deviation,
                     "contribution_share": n.share,
+                    "size": n.size(),
+                    "size_range": n.range,
                     "sentence": self.sentence(n),
                 })
             })
@@ -298,6 +334,8 @@ impl Explanation<'_> {
             "features": subject.features,
             "output_bias": subject.network.output_bias,
             "deviation": self.deviation,
+            "unique": self.others.as_ref().and_then(|o| o.unique),
+            "other_networks": self.others.as_ref().map(|o| &o.statement),
             "neurons": neurons,
         })
     }

@@ -35,6 +35,15 @@ pub(super) fn percent(share: f64) -> String {
     }
 }
 
+/// `0.61 to 0.93`, or the one number if both are the same to four digits.
+fn range_text(least: f64, most: f64) -> String {
+    let (from, to) = (short(least, 4), short(most, 4));
+    match most - least <= 1e-4 * most.abs() {
+        true => to,
+        false => format!("{from} to {to}"),
+    }
+}
+
 impl Explanation<'_> {
     /// The name of a feature on one line.
     pub(super) fn feature(&self, index: usize) -> String {
@@ -204,6 +213,10 @@ impl Explanation<'_> {
             text += "deviation: standard deviation of what the neuron adds, over the samples; \
                      share: of the sum of all deviations; active: share of the samples. ";
         }
+        if self.shown(6) {
+            text += "Size range: of norm times |output| over the networks with the same outputs and \
+                     cost. ";
+        }
         text + "Output: the output weight; norm: of the hidden weights that weight decay sees. \
                 Sums of several features are divided by their norm on standardised features: a \
                 unit is a standard deviation."
@@ -220,15 +233,17 @@ impl Explanation<'_> {
             line("data", &data);
         }
         line(self.output(), &self.output_line());
+        if let Some(others) = &self.others {
+            line("others", &one_line(&others.statement));
+        }
         if self.neurons.is_empty() {
             return text;
         }
-        let with_data = self.samples.is_some();
-        let mut rows = vec![self.headings().map(str::to_owned).to_vec()];
-        rows.extend(self.neurons.iter().map(|n| self.row(n).to_vec()));
-        if !with_data {
-            rows.iter_mut().for_each(|row| drop(row.drain(1..4)));
-        }
+        let pick = |row: [String; 8]| -> Vec<String> {
+            row.into_iter().enumerate().filter(|(k, _)| self.shown(*k)).map(|(_, c)| c).collect()
+        };
+        let mut rows = vec![pick(self.headings().map(str::to_owned))];
+        rows.extend(self.neurons.iter().map(|n| pick(self.row(n))));
         text.push('\n');
         push_table(&mut text, &rows);
         text.push('\n');
@@ -239,12 +254,21 @@ impl Explanation<'_> {
     }
 
     /// Headings of the rows of [`Explanation::row`].
-    pub(super) fn headings(&self) -> [&'static str; 7] {
-        ["neuron", "share", "deviation", "active", "output", "norm", "active where"]
+    pub(super) fn headings(&self) -> [&'static str; 8] {
+        ["neuron", "share", "deviation", "active", "output", "norm", "size range", "active where"]
+    }
+
+    /// Whether column `k` of these has anything in it.
+    pub(super) fn shown(&self, k: usize) -> bool {
+        match k {
+            1..4 => self.samples.is_some(),
+            6 => self.neurons.iter().any(|n| n.range.is_some()),
+            _ => true,
+        }
     }
 
     /// A neuron as the cells of a table.
-    pub(super) fn row(&self, n: &Neuron) -> [String; 7] {
+    pub(super) fn row(&self, n: &Neuron) -> [String; 8] {
         [
             n.number.to_string(),
             n.share.map(percent).unwrap_or_default(),
@@ -252,6 +276,7 @@ impl Explanation<'_> {
             n.active.map(percent).unwrap_or_default(),
             short(n.output_weight, 4),
             short(n.norm, 4),
+            n.range.map(|[least, most]| range_text(least, most)).unwrap_or_default(),
             self.condition(n),
         ]
     }

@@ -147,7 +147,7 @@ pub(super) fn improved(
 ) -> Result<Model> {
     let Solved { solution, method, cones, .. } = solved;
     let solved = crate::fit::Solved { solution, method, cones };
-    let mut model = finish(data, options, prepared, solved, lambdas, None)?;
+    let mut model = finish(data, None, options, prepared, solved, lambdas, None)?;
     for network in alternatives {
         let (scaling, loss) = (&prepared.scaling, prepared.loss.as_ref());
         let upper = objective(network, data, scaling, loss, lambdas.0, options.bias);

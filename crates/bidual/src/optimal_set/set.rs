@@ -10,6 +10,9 @@ use faer::diag::Diag;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::svd::{ComputeSvdVectors, svd, svd_scratch};
 
+/// Relative accuracy of outputs that are the same.
+const EXACT: f64 = 1e-11;
+
 /// Tolerances of an [`OptimalSet`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SetOptions {
@@ -100,6 +103,11 @@ impl OptimalSet {
         &self.sizes
     }
 
+    /// Number of free parameters q.
+    pub fn free_parameters(&self) -> usize {
+        self.z.ncols()
+    }
+
     /// rank[Φ, Z] − rank Z: a minimal network has at most so many neurons.
     pub fn rank(&self) -> usize {
         self.rank
@@ -153,13 +161,25 @@ impl OptimalSet {
     pub(super) fn settle(&self, eta: &[f64]) -> Vec<f64> {
         let rough = self.at(eta);
         let target = self.target();
-        for share in [1e-8, 1e-10, 1e-12] {
-            let floor = share * self.total();
-            let c: Vec<f64> = rough.iter().map(|v| if *v > floor { *v } else { 0.0 }).collect();
-            if let Some(c) = self.correct(c, &target)
-                && self.contains(&c, &target)
-            {
-                return c;
+        let total = self.total();
+        let shares = [1e-8, 1e-10, 1e-12];
+        let cut = |share: f64| -> Vec<f64> {
+            rough.iter().map(|v| if *v > share * total { *v } else { 0.0 }).collect()
+        };
+        // a correction that moves sizes far, along nearly dependent columns, is a last resort
+        let loose = EXACT.max(10.0 * self.options.rank_tolerance);
+        for (accuracy, reach) in [(EXACT, 1e-6 * total), (loose, 0.0), (EXACT, f64::INFINITY)] {
+            for c in shares.map(cut) {
+                if self.is_near(&c, &target, accuracy) {
+                    return c;
+                }
+                if reach > 0.0
+                    && let Some(corrected) = self.correct(c.clone(), &target)
+                    && self.is_near(&corrected, &target, accuracy)
+                    && c.iter().zip(&corrected).all(|(a, b)| (a - b).abs() <= reach)
+                {
+                    return corrected;
+                }
             }
         }
         let mut step = 1.0f64;
@@ -199,10 +219,14 @@ impl OptimalSet {
 
     /// Whether c ≥ 0 has the outputs of c* (1e-11 relative) and the sum it may have.
     pub(super) fn contains(&self, c: &[f64], target: &[f64]) -> bool {
+        self.is_near(c, target, EXACT)
+    }
+
+    fn is_near(&self, c: &[f64], target: &[f64], accuracy: f64) -> bool {
         let image = self.image(c);
         let off = image.iter().zip(target).fold(0.0f64, |t, (a, b)| t.hypot(a - b));
         let sum: f64 = c.iter().sum();
-        off <= 1e-11 * norm(target) && sum <= self.cap() + 1e-12 * self.total()
+        off <= accuracy * norm(target) && sum <= self.cap() + 1e-12 * self.total()
     }
 }
 
