@@ -33,6 +33,9 @@ use ties::Classes;
 
 /// Random starts of a local search for new neurons.
 const STARTS: usize = 192;
+/// How many times as many before a proof, and how many around each neuron.
+const DEEP: usize = 4;
+const AROUND: usize = 96;
 /// Neurons that enter in a round, at most.
 const ENTERING: usize = 40;
 /// Rounds of training and of proofs, at most.
@@ -225,11 +228,23 @@ impl Global {
             let mut found = std::mem::take(&mut missed);
             let level = level_of(lambda);
             found.extend(self.oracle.search(&state.nu, &directions, STARTS, rounds as u64, level));
-            found.sort_by(|a, b| b.value.total_cmp(&a.value).then_with(|| a.bits.cmp(&b.bits)));
-            // what ν could prove at best: worth a proof?
-            let kappa = found.first().map_or(lambda, |c| c.value);
-            let hope = self.lower_bound(&state.nu, kappa, lambda);
-            let gap = ((state.upper - hope) / state.upper.abs()).max(0.0);
+            let mut gap = self.gap(&state, &found, lambda);
+            if gap <= 0.5 * tolerance {
+                // a wider search costs less than the proof that would find what is missing
+                let (starts, seed) = (DEEP * STARTS, (ROUNDS + rounds) as u64);
+                found.extend(self.oracle.search(&state.nu, &directions, starts, seed, level));
+                let around = AROUND.min(5000 / directions.len().max(1));
+                found.extend(self.oracle.search_around(
+                    &state.nu,
+                    &directions,
+                    around,
+                    seed,
+                    level,
+                ));
+                gap = self.gap(&state, &found, lambda);
+            }
+            sort(&mut found);
+            let hope = state.upper - gap * state.upper.abs();
             let progress = Progress {
                 iteration: rounds,
                 upper: state.upper,
@@ -258,7 +273,7 @@ impl Global {
                     best = Bound { lower, nu: state.nu.clone(), method: proof.method };
                 }
                 found.extend(proof.candidates.into_iter().filter(|c| c.value > level_of(lambda)));
-                found.sort_by(|a, b| b.value.total_cmp(&a.value).then_with(|| a.bits.cmp(&b.bits)));
+                sort(&mut found);
             }
             if gap > 0.5 * tolerance && idle < 3 {
                 let before = state.upper;
@@ -346,6 +361,13 @@ impl Global {
         state.upper = self.loss.value(&f) + lambda * neurons.penalty(&self.oracle.gauge());
         state.nu = self.residual(&f);
         state.neurons = neurons;
+    }
+
+    /// The gap that ν could prove at best, were no neuron dearer than those found.
+    fn gap(&self, state: &State, found: &[Candidate], lambda: f64) -> f64 {
+        let kappa = found.iter().map(|c| c.value).fold(lambda, f64::max);
+        let hope = self.lower_bound(&state.nu, kappa, lambda);
+        ((state.upper - hope) / state.upper.abs()).max(0.0)
     }
 
     /// Moves to `neurons` if they are better, without those that have almost vanished.
@@ -455,6 +477,11 @@ impl Global {
         let all = state.neurons.with(&entering);
         self.place(state, all, lambda);
     }
+}
+
+/// Dearest first.
+fn sort(found: &mut [Candidate]) {
+    found.sort_by(|a, b| b.value.total_cmp(&a.value).then_with(|| a.bits.cmp(&b.bits)));
 }
 
 /// Widths of the kinks while neurons slide, the wider the more there is to gain; the true kinks last.

@@ -45,9 +45,53 @@ impl Oracle {
                 chosen.push(k);
             }
         }
-        let mut found: Vec<Candidate> = chosen
+        self.polished(nu, chosen.iter().map(|&k| &ends[k]).collect(), level)
+    }
+
+    /// The same from `per` seeded directions around each start, at angles from 0.3 down to 0.01:
+    /// a dear neuron may be hidden behind a known one that differs by a few cells.
+    pub fn search_around(
+        &self,
+        nu: &[f64],
+        starts: &[(Vec<f64>, bool)],
+        per: usize,
+        seed: u64,
+        level: f64,
+    ) -> Vec<Candidate> {
+        let spread = self.spread();
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut begin = vec![];
+        for (u, negative) in starts {
+            for k in 0..per {
+                let angle = 0.3 * 0.5f64.powi((k % 6) as i32);
+                let turn: Vec<f64> = gaussian(&mut rng, &spread, k / 6 % 2 == 1);
+                let step = angle * norm(u) / norm(&turn).max(f64::MIN_POSITIVE);
+                let mut v: Vec<f64> = u.iter().zip(&turn).map(|(u, t)| u + step * t).collect();
+                normalise(&mut v, &self.gauge);
+                begin.push((v, *negative));
+            }
+        }
+        let ends: Vec<(Vec<f64>, bool, f64)> =
+            begin.par_chunks(BATCH).flat_map_iter(|chunk| self.ascend(nu, chunk)).collect();
+        let mut chosen: Vec<&(Vec<f64>, bool, f64)> = vec![];
+        for end in &ends {
+            if chosen.iter().all(|c| !self.same(end, c, 1e-3)) {
+                chosen.push(end);
+            }
+        }
+        self.polished(nu, chosen, level)
+    }
+
+    /// The maxima reached from ends of ascents, those above `level`, dearest first and different.
+    fn polished(
+        &self,
+        nu: &[f64],
+        ends: Vec<&(Vec<f64>, bool, f64)>,
+        level: f64,
+    ) -> Vec<Candidate> {
+        let mut found: Vec<Candidate> = ends
             .par_iter()
-            .map_init(Workspace::default, |ws, &k| self.polish(nu, &ends[k].0, ends[k].1, ws))
+            .map_init(Workspace::default, |ws, end| self.polish(nu, &end.0, end.1, ws))
             .collect();
         found.retain(|c| c.value > level);
         found.sort_by(|a, b| {
@@ -79,20 +123,11 @@ impl Oracle {
     /// Gaussian directions of either sign, half of them in the metric of the
     /// data; a free bias starts at the best breakpoint of its direction.
     fn random_starts(&self, nu: &[f64], count: usize, seed: u64) -> Vec<(Vec<f64>, bool)> {
-        let p = self.x.ncols();
-        let spread: Vec<f64> = (0..p)
-            .map(|j| (dot(column(&self.x, j), column(&self.x, j)) / self.x.nrows() as f64).sqrt())
-            .map(|s| if s > 0.0 { 1.0 / s } else { 1.0 })
-            .collect();
+        let spread = self.spread();
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut starts: Vec<(Vec<f64>, bool)> = (0..count)
             .map(|k| {
-                let mut u: Vec<f64> = (0..p)
-                    .map(|j| {
-                        let g: f64 = StandardNormal.sample(&mut rng);
-                        if k % 2 == 0 { g } else { g * spread[j] }
-                    })
-                    .collect();
+                let mut u = gaussian(&mut rng, &spread, k % 2 == 1);
                 normalise(&mut u, &self.gauge);
                 (u, (k / 2) % 2 == 1)
             })
@@ -101,6 +136,13 @@ impl Oracle {
             starts.par_iter_mut().for_each(|(u, negative)| self.best_bias(nu, u, *negative));
         }
         starts
+    }
+
+    /// 1/(root mean square) of each feature.
+    fn spread(&self) -> Vec<f64> {
+        let n = self.x.nrows() as f64;
+        let root = |j| (dot(column(&self.x, j), column(&self.x, j)) / n).sqrt();
+        (0..self.x.ncols()).map(root).map(|s| if s > 0.0 { 1.0 / s } else { 1.0 }).collect()
     }
 
     /// b ← the maximiser of ±Σν_k(x_kᵀu + b)_+ for fixed u: a breakpoint −x_kᵀu.
@@ -267,6 +309,15 @@ impl Oracle {
         across.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         across.into_iter().map(|(i, _)| i).collect()
     }
+}
+
+/// A Gaussian direction, in the metric of the data if `scaled`.
+fn gaussian(rng: &mut ChaCha8Rng, spread: &[f64], scaled: bool) -> Vec<f64> {
+    let draw = |s: &f64| {
+        let g: f64 = StandardNormal.sample(&mut *rng);
+        if scaled { g * s } else { g }
+    };
+    spread.iter().map(draw).collect()
 }
 
 /// u ← u/‖u‖, the norm of the penalised coordinates; e₁ if that is 0.
