@@ -6,7 +6,7 @@ Adam reaches on the same objective.
 
 BIDUAL is the program, by default target/release/bidual. Needs numpy. Adam trains a network of 200
 neurons on the same standardised features, λ and objective (mean loss and weight decay), full
-batch, at five learning rates from one random start each; the best end is drawn.
+batch, at five learning rates from one random start each; all five are drawn, the best one bold.
 """
 
 import csv
@@ -113,19 +113,21 @@ def main():
         out.append((WIDTH - RIGHT, y_of(points[-1][1])))
         return out
 
-    drawing.curve([(at(s), y_of(v)) for s, v in best], VALIDATION, 1.6)
+    for curve in curves:
+        thin = curve is not best
+        drawing.curve([(at(s), y_of(v)) for s, v in curve if v <= high], VALIDATION, 0.7 if thin else 2)
     drawing.curve(stairs([(s, u) for s, u, _ in moments]), OBJECTIVE, 6)
     drawing.curve(stairs([(s, l) for s, _, l in moments]), BOUND, 2)
     gap = report["relative_gap"]
     drawing.text(LEFT, 24, f"No network of any width can go below the dark line: relative gap {gap:.0e}", "start",
                  more='font-size="15" font-weight="bold"')
-    excess = (best[-1][1] - report["objective"]) / report["objective"]
+    ends = [100 * (c[-1][1] - report["objective"]) / report["objective"] for c in curves]
     entries = [(LEFT, "bidual's network", OBJECTIVE, 6), (LEFT + 150, "proved lower bound, all networks", BOUND, 2),
-               (LEFT + 400, f"Adam, {WIDTH_OF_ADAM} neurons, best of 5 rates", VALIDATION, 1.6)]
+               (LEFT + 400, f"Adam, {WIDTH_OF_ADAM} neurons, 5 learning rates", VALIDATION, 1.6)]
     for left, words, colour, width in entries:
         drawing.line(left, 46, left + 20, 46, colour, f'stroke-width="{width}"')
         drawing.text(left + 28, 50, words, "start")
-    drawing.text(WIDTH - RIGHT - 4, y_of(best[-1][1]) - 10, f"Adam ends {100 * excess:.2g} % above the optimum", "end", VALIDATION)
+    drawing.text(WIDTH - RIGHT - 4, y_of(best[-1][1]) - 10, f"Adam ends {min(ends):.1g} to {max(ends):.1g} % above the optimum, and cannot know it", "end", VALIDATION)
     (ROOT / "docs" / "figures" / "closing.svg").write_text("\n".join(drawing.parts + ["</svg>", ""]), encoding="utf-8")
     print(f"bidual {report['objective']:.8f} >= {report['lower']:.8f} in {moments[-1][0]:.2f} s; Adam", [f"{c[-1][1]:.6f} in {c[-1][0]:.0f} s" for c in curves])
 

@@ -9,15 +9,16 @@ use crate::cone::Gauge;
 use crate::linalg::{Mat, axpy, column, column_mut, dot, gemm, norm, times};
 use crate::loss::Loss;
 use faer::MatRef;
+use pulp::Arch;
 use rayon::prelude::*;
 use std::ops::ControlFlow;
 
 /// Pairs that approximate the inverse Hessian.
 const MEMORY: usize = 24;
 /// Rows in a tile: fixed, so that sums do not depend on the threads.
-const TILE: usize = 2048;
+const TILE: usize = 384;
 
-/// The smooth (up to kinks) objective F(Σ a_j(Xw_j)_+) + λ/2 Σ(‖w_j‖² + a_j²).
+/// The objective F(Σ a_j(Xw_j)_+) + λ/2 Σ(‖w_j‖² + a_j²), its kinks rounded.
 struct Objective<'a> {
     x: &'a Mat,
     /// Without output bias: that is a variable of its own here.
@@ -29,72 +30,90 @@ struct Objective<'a> {
     nu: Vec<f64>,
     /// Half width of each neuron's kink: (t)₊ is a parabola on [−δ, δ].
     deltas: Vec<f64>,
+    tiles: Vec<Tile>,
+}
+
+/// What is computed of a run of rows.
+struct Tile {
+    start: usize,
+    /// Projections, then ν∘φ'.
+    t: Mat,
+    f: Vec<f64>,
+    /// Xᵀ(ν∘φ') and νᵀφ of each neuron.
+    gradient: Mat,
+    fits: Vec<f64>,
+}
+
+impl Tile {
+    /// t ← XW and f ← Σ a_jφ_j(t_j).
+    fn forward(&mut self, x: &Mat, w: MatRef<'_, f64>, a: &[f64], deltas: &[f64]) {
+        let rows = x.as_ref().subrows(self.start, self.f.len());
+        gemm(self.t.as_mut(), rows, w, false);
+        self.f.fill(0.0);
+        Arch::new().dispatch(|| {
+            for (j, (a, delta)) in a.iter().zip(deltas).enumerate() {
+                let half = 0.5 / delta;
+                for (f, t) in self.f.iter_mut().zip(column(&self.t, j)) {
+                    let s = (t * half + 0.5).clamp(0.0, 1.0);
+                    *f += a * s * (t + delta * (1.0 - s));
+                }
+            }
+        });
+    }
+
+    fn backward(&mut self, x: &Mat, w: MatRef<'_, f64>, nu: &[f64], deltas: &[f64]) {
+        let (n, p) = (self.f.len(), x.ncols());
+        let nu = &nu[self.start..self.start + n];
+        Arch::new().dispatch(|| {
+            for (j, delta) in deltas.iter().enumerate() {
+                let half = 0.5 / delta;
+                let mut rounded = [0.0; 4];
+                for (t, v) in column_mut(&mut self.t, j).chunks_mut(4).zip(nu.chunks(4)) {
+                    for (k, (t, v)) in t.iter_mut().zip(v).enumerate() {
+                        let s = (*t * half + 0.5).clamp(0.0, 1.0);
+                        *t = s * v;
+                        rounded[k] += *t * (1.0 - s);
+                    }
+                }
+                self.fits[j] = delta * rounded.iter().sum::<f64>();
+            }
+        });
+        let rows = x.as_ref().subrows(self.start, n);
+        gemm(self.gradient.as_mut(), rows.transpose(), self.t.as_ref(), false);
+        for (j, fit) in self.fits.iter_mut().enumerate() {
+            // φ = tφ' + δφ'(1 − φ')
+            *fit += (0..p).map(|c| w[(c, j)] * self.gradient[(c, j)]).sum::<f64>();
+        }
+    }
 }
 
 impl Objective<'_> {
     /// The value at θ = (w_1, …, w_m, a, c); writes the gradient.
     fn evaluate(&mut self, theta: &[f64], gradient: &mut [f64]) -> f64 {
-        let (n, p) = (self.x.nrows(), self.x.ncols());
-        let m = theta.len() / (p + 1);
+        let p = self.x.ncols();
+        let m = self.deltas.len();
         let (w, rest) = theta.split_at(p * m);
         let (a, offset) = rest.split_at(m);
         let weights = MatRef::from_column_major_slice(w, p, m);
-        let tiles = n.div_ceil(TILE);
-        let x = self.x.as_ref();
-        let t_parts: Vec<Mat> = (0..tiles)
-            .into_par_iter()
-            .map(|k| {
-                let (start, rows) = (k * TILE, TILE.min(n - k * TILE));
-                let mut t = Mat::zeros(rows, m);
-                gemm(t.as_mut(), x.subrows(start, rows), weights, false);
-                t
-            })
-            .collect();
-        self.f.fill(if self.output_bias { offset[0] } else { 0.0 });
-        for (k, part) in t_parts.iter().enumerate() {
-            let out = &mut self.f[k * TILE..k * TILE + part.nrows()];
-            for j in 0..m {
-                let aj = a[j];
-                let delta = self.deltas[j];
-                let half = 0.5 / delta;
-                out.iter_mut().zip(column(part, j)).for_each(|(f, t)| {
-                    let s = (t * half + 0.5).clamp(0.0, 1.0);
-                    *f += aj * s * (t + delta * (1.0 - s));
-                });
-            }
+        let (x, deltas) = (self.x, &self.deltas);
+        self.tiles.par_iter_mut().for_each(|tile| tile.forward(x, weights, a, deltas));
+        let offset = if self.output_bias { offset[0] } else { 0.0 };
+        for tile in &self.tiles {
+            let out = &mut self.f[tile.start..tile.start + tile.f.len()];
+            out.iter_mut().zip(&tile.f).for_each(|(out, f)| *out = f + offset);
         }
         let mut value = self.loss.value_and_residual(&self.f, &mut self.nu);
-        let (nu, deltas) = (&self.nu, &self.deltas);
-        let sums: Vec<(Mat, Vec<f64>)> = t_parts
-            .into_par_iter()
-            .enumerate()
-            .map(|(k, mut t)| {
-                let (start, rows) = (k * TILE, t.nrows());
-                let nu = &nu[start..start + rows];
-                let mut fits = vec![0.0; m];
-                for j in 0..m {
-                    let delta = deltas[j];
-                    let half = 0.5 / delta;
-                    for (t, v) in column_mut(&mut t, j).iter_mut().zip(nu) {
-                        let s = (*t * half + 0.5).clamp(0.0, 1.0);
-                        fits[j] += v * s * (*t + delta * (1.0 - s));
-                        *t = s * v;
-                    }
-                }
-                let mut g = Mat::zeros(p, m);
-                gemm(g.as_mut(), x.subrows(start, rows).transpose(), t.as_ref(), false);
-                (g, fits)
-            })
-            .collect();
+        let nu = &self.nu;
+        self.tiles.par_iter_mut().for_each(|tile| tile.backward(x, weights, nu, deltas));
         let (gw, rest) = gradient.split_at_mut(p * m);
         let (ga, offset) = rest.split_at_mut(m);
         offset[0] = if self.output_bias { -nu.iter().sum::<f64>() } else { 0.0 };
         gw.fill(0.0);
         ga.fill(0.0);
-        for (g, fits) in &sums {
+        for tile in &self.tiles {
             for j in 0..m {
-                axpy(-a[j], column(g, j), &mut gw[j * p..(j + 1) * p]);
-                ga[j] -= fits[j];
+                axpy(-a[j], column(&tile.gradient, j), &mut gw[j * p..(j + 1) * p]);
+                ga[j] -= tile.fits[j];
             }
         }
         let q = self.penalised;
@@ -147,8 +166,17 @@ pub(crate) fn slide(
             (width * norm(&t) / (n as f64).sqrt()).max(1e-300)
         })
         .collect();
+    let tiles = (0..n)
+        .step_by(TILE)
+        .map(|start| {
+            let rows = TILE.min(n - start);
+            let (t, f) = (Mat::zeros(rows, m), vec![0.0; rows]);
+            Tile { start, t, f, gradient: Mat::zeros(p, m), fits: vec![0.0; m] }
+        })
+        .collect();
+    let penalised = q;
     let mut objective =
-        Objective { x, loss: plain, output_bias, lambda, penalised: q, f, nu, deltas };
+        Objective { x, loss: plain, output_bias, lambda, penalised, f, nu, deltas, tiles };
     let mut gradient = vec![0.0; theta.len()];
     let mut value = objective.evaluate(&theta, &mut gradient);
     let (mut pairs, mut direction) = (Pairs::default(), vec![0.0; theta.len()]);
