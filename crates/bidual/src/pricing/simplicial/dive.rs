@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use pulp::{Simd, WithSimd};
+
 use super::cone::{Cone, Context, Middle, Segment, UNIT};
 use super::exchange::shift;
 use super::kernel::{self, Block, LANES};
-use super::nnls::{self, Projection, dot};
+use super::nnls::{Projection, dot};
 use super::rows::RowSet;
 
 /// An open cone between dives.
@@ -78,14 +80,15 @@ impl<const P: usize> Default for Scratch<P> {
 /// Row passes spent on one cone at most.
 const PASSES: usize = 16;
 /// Exchanges between cuts after each row pass at most.
-const EXCHANGES: usize = 8;
+const EXCHANGES: usize = 4;
 /// An exchange, and a row pass, must close at least this share of what is missing.
 const EXCHANGE_GAIN: f64 = 0.002;
 const PASS_GAIN: f64 = 0.005;
 /// A bound this many margins above an attained value is not worth more work.
 const ROUNDING: f64 = 8.0;
 
-pub(super) struct Dive<'a, const P: usize> {
+struct Dive<'a, S: Simd, const P: usize> {
+    simd: S,
     context: &'a Context<P>,
     goal: Goal,
     limits: Limits,
@@ -95,23 +98,33 @@ pub(super) struct Dive<'a, const P: usize> {
     found: Found<P>,
 }
 
-/// Searches below `leaf` against the incumbent value `lower`.
-pub(super) fn dive<const P: usize>(
-    context: &Context<P>,
-    goal: Goal,
-    limits: Limits,
-    lower: f64,
-    leaf: Leaf<P>,
-    scratch: &mut Scratch<P>,
-) -> Found<P> {
-    let found = Found { leaves: Vec::new(), discarded: 0.0, best: None, cones: 0 };
-    let threshold = goal.threshold(lower);
-    let mut dive = Dive { context, goal, limits, lower, threshold, work: 0, found };
-    dive.run(leaf, scratch);
-    dive.found
+/// The search below `leaf` against the incumbent value `lower`, for dispatch as a whole: small
+/// kernels are too short to be dispatched one by one.
+pub(super) struct Task<'a, const P: usize> {
+    pub context: &'a Context<P>,
+    pub goal: Goal,
+    pub limits: Limits,
+    pub lower: f64,
+    pub leaf: Leaf<P>,
+    pub scratch: &'a mut Scratch<P>,
 }
 
-impl<const P: usize> Dive<'_, P> {
+impl<const P: usize> WithSimd for Task<'_, P> {
+    type Output = Found<P>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Found<P> {
+        let Task { context, goal, limits, lower, leaf, scratch } = self;
+        let found = Found { leaves: Vec::new(), discarded: 0.0, best: None, cones: 0 };
+        let threshold = goal.threshold(lower);
+        let mut dive = Dive { simd, context, goal, limits, lower, threshold, work: 0, found };
+        dive.run(leaf, scratch);
+        dive.found
+    }
+}
+
+impl<S: Simd, const P: usize> Dive<'_, S, P> {
+    #[inline(always)]
     fn run(&mut self, mut leaf: Leaf<P>, scratch: &mut Scratch<P>) {
         let Scratch { arena, masks, frames } = scratch;
         frames.clear();
@@ -160,6 +173,7 @@ impl<const P: usize> Dive<'_, P> {
 
     /// Projects the rows of a leaf on its vertices; replaces its row set by a smaller one when
     /// that at least halves it.
+    #[inline(always)]
     fn load(
         &mut self,
         leaf: &mut Leaf<P>,
@@ -184,13 +198,13 @@ impl<const P: usize> Dive<'_, P> {
         self.work += (total * P * P) as u64;
         let (plus_out, minus_out) = arena.split_at_mut(set.plus.len());
         let (plus_masks, minus_masks) = masks.split_at_mut(set.plus.len());
-        let arch = self.context.arch;
-        let plus = kernel::project(arch, &set.plus, &leaf.vertex, plus_out, plus_masks);
-        let minus = kernel::project(arch, &set.minus, &leaf.vertex, minus_out, minus_masks);
+        let simd = self.simd;
+        let plus = kernel::project(simd, &set.plus, &leaf.vertex, plus_out, plus_masks);
+        let minus = kernel::project(simd, &set.minus, &leaf.vertex, minus_out, minus_masks);
         let used_plus = kernel::compress(plus_out, plus_masks, plus.crossing);
         let used_minus = kernel::compress(minus_out, minus_masks, minus.crossing);
         if 2 * (used_plus + used_minus) < total && total > 16 {
-            leaf.set = shrink(arch, &set, &leaf.vertex, plus_masks, minus_masks);
+            leaf.set = shrink(simd, &set, &leaf.vertex, plus_masks, minus_masks);
         }
         arena.copy_within(set.plus.len()..set.plus.len() + used_minus, used_plus);
         arena.truncate(used_plus + used_minus);
@@ -200,7 +214,7 @@ impl<const P: usize> Dive<'_, P> {
             let mut unit = [0.0; P];
             unit[k] = 1.0;
             cone.chord[k] =
-                cone.plus_fixed[k] + kernel::positive_sum(arch, &arena[..used_plus], &unit);
+                cone.plus_fixed[k] + kernel::positive_sum(simd, &arena[..used_plus], &unit);
         }
         if let Some(cut) = leaf.cut {
             cone.cuts.push(cut, &cut);
@@ -211,6 +225,7 @@ impl<const P: usize> Dive<'_, P> {
     }
 
     /// Bounds the two halves of a cone and pushes those that stay open.
+    #[inline(always)]
     fn split(
         &mut self,
         frame: &Frame<P>,
@@ -224,7 +239,7 @@ impl<const P: usize> Dive<'_, P> {
         };
         let rows = frame.rows;
         let plus = &arena[rows.start..rows.start + rows.plus];
-        let middle = frame.cone.middle(self.context, plus, edge);
+        let middle = frame.cone.middle(self.simd, plus, edge);
         for slot in [edge.0, edge.1] {
             self.found.cones += 1;
             self.work += ((rows.plus + 2 * P) * P) as u64;
@@ -246,6 +261,7 @@ impl<const P: usize> Dive<'_, P> {
 
     /// Copies the rows of a child into the arena, without those that have become one-sided if that
     /// saves memory.
+    #[inline(always)]
     fn sort_rows(
         &mut self,
         child: &mut Cone<P>,
@@ -255,7 +271,7 @@ impl<const P: usize> Dive<'_, P> {
         arena: &mut Vec<Block<P>>,
         masks: &mut Vec<u8>,
     ) -> Segment {
-        let arch = self.context.arch;
+        let simd = self.simd;
         let start = arena.len();
         let total = rows.plus + rows.minus;
         if masks.len() < total {
@@ -268,7 +284,7 @@ impl<const P: usize> Dive<'_, P> {
         {
             let sides = {
                 let source = &arena[from..from + blocks];
-                kernel::classify(arch, source, middle.edge, slot, &mut masks[..blocks])
+                kernel::classify(simd, source, middle.edge, slot, &mut masks[..blocks])
             };
             let packed = sides.crossing.div_ceil(LANES);
             let at = arena.len();
@@ -278,13 +294,13 @@ impl<const P: usize> Dive<'_, P> {
             let (old, new) = arena.split_at_mut(at);
             let source = &old[from..from + blocks];
             if pays {
-                kernel::pack(arch, source, middle.edge, slot, &masks[..blocks], new);
+                kernel::pack(simd, source, middle.edge, slot, &masks[..blocks], new);
                 let fixed = if part == 0 { &mut child.plus_fixed } else { &mut child.minus_fixed };
                 for k in 0..P {
                     fixed[k] += sides.fixed[k];
                 }
             } else {
-                kernel::copy_child(arch, source, middle.edge, slot, new);
+                kernel::copy_child(simd, source, middle.edge, slot, new);
             }
         }
         child.rounds += 1;
@@ -297,7 +313,7 @@ impl<const P: usize> Dive<'_, P> {
         if cone.cuts.len == 0 {
             return false;
         }
-        let mut at = nnls::project(&cone.distance, &cone.majorant(), cone.support);
+        let mut at = cone.projected();
         if self.record(cone, &at).0 {
             return true;
         }
@@ -337,7 +353,7 @@ impl<const P: usize> Dive<'_, P> {
                 return false;
             }
             let before = at.norm;
-            shift(cone, at, best, worst, drop);
+            shift(cone, at, best, worst);
             if self.record(cone, at).0 {
                 return true;
             }
@@ -349,14 +365,15 @@ impl<const P: usize> Dive<'_, P> {
     }
 
     /// Improves the bound of a cone with its rows at hand; true if the cone can go.
+    #[inline(always)]
     fn refine(&mut self, cone: &mut Cone<P>, rows: &[Block<P>], plus: usize) -> bool {
-        let arch = self.context.arch;
+        let simd = self.simd;
         let (plus, minus) = rows.split_at(plus);
         if cone.cuts.len == 0 {
             let t = [1.0 / P as f64; P];
             self.cut(cone, minus, &t);
         }
-        let mut at = nnls::project(&cone.distance, &cone.majorant(), cone.support);
+        let mut at = cone.projected();
         let (done, mut margin) = self.record(cone, &at);
         if done {
             return true;
@@ -376,7 +393,7 @@ impl<const P: usize> Dive<'_, P> {
             let relaxed = dot(&cone.chord, &t) - cut;
             if relaxed > self.lower {
                 self.work += (plus.len() * P) as u64;
-                let value = dot(&cone.plus_fixed, &t) + kernel::positive_sum(arch, plus, &t) - cut;
+                let value = dot(&cone.plus_fixed, &t) + kernel::positive_sum(simd, plus, &t) - cut;
                 self.offer(cone, &t, value);
                 if cone.bound <= self.threshold || cone.bound - value <= ROUNDING * margin {
                     return true;
@@ -399,7 +416,7 @@ impl<const P: usize> Dive<'_, P> {
     /// Adds the tightest cut at `t` and returns its value there, `Σ_minus (x_iᵀu)_+`.
     #[inline(always)]
     fn cut(&self, cone: &mut Cone<P>, minus: &[Block<P>], t: &[f64; P]) -> f64 {
-        let mut cut = kernel::active_sum(self.context.arch, minus, t);
+        let mut cut = kernel::active_sum(self.simd, minus, t);
         for k in 0..P {
             cut[k] += cone.minus_fixed[k];
         }
@@ -408,6 +425,7 @@ impl<const P: usize> Dive<'_, P> {
     }
 
     /// A point of the cone with gauge one and its value.
+    #[inline(always)]
     fn offer(&mut self, cone: &Cone<P>, t: &[f64; P], value: f64) {
         if self.found.best.as_ref().is_none_or(|b| value > b.1) {
             let mut u = [0.0; P];
@@ -426,22 +444,32 @@ impl<const P: usize> Dive<'_, P> {
 }
 
 /// Keeps only the crossing rows of a set on a cone.
+#[inline(always)]
 fn shrink<const P: usize>(
-    arch: pulp::Arch,
+    simd: impl Simd,
     set: &RowSet<P>,
     vertex: &[[f64; P]; P],
     plus_masks: &[u8],
     minus_masks: &[u8],
 ) -> Arc<RowSet<P>> {
-    let part = |rows: &[Block<P>], masks: &[u8], fixed: &[f64; P]| {
-        let mut sum = kernel::fixed_sum(arch, rows, vertex);
-        for k in 0..P {
-            sum[k] += fixed[k];
-        }
-        let crossing = masks.iter().map(|m| m.count_ones() as usize).sum();
-        (kernel::select(rows, masks, crossing), sum)
-    };
-    let (plus, plus_fixed) = part(&set.plus, plus_masks, &set.plus_fixed);
-    let (minus, minus_fixed) = part(&set.minus, minus_masks, &set.minus_fixed);
+    let (plus, plus_fixed) = kept(simd, &set.plus, vertex, plus_masks, &set.plus_fixed);
+    let (minus, minus_fixed) = kept(simd, &set.minus, vertex, minus_masks, &set.minus_fixed);
     RowSet::new(plus, minus, plus_fixed, minus_fixed, set.counter())
+}
+
+/// The crossing rows, and the given sum with the rows that are positive everywhere added.
+#[inline(always)]
+fn kept<S: Simd, const P: usize>(
+    simd: S,
+    rows: &[Block<P>],
+    vertex: &[[f64; P]; P],
+    masks: &[u8],
+    fixed: &[f64; P],
+) -> (Vec<Block<P>>, [f64; P]) {
+    let mut sum = kernel::fixed_sum(simd, rows, vertex);
+    for k in 0..P {
+        sum[k] += fixed[k];
+    }
+    let crossing = masks.iter().map(|m| m.count_ones() as usize).sum();
+    (kernel::select(rows, masks, crossing), sum)
 }

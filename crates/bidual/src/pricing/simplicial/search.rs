@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering as Atomic};
 use rayon::prelude::*;
 
 use super::cone::{Context, UNIT};
-use super::dive::{Found, Goal, Leaf, Limits, Scratch, dive};
+use super::dive::{Found, Goal, Leaf, Limits, Scratch, Task};
 use super::incumbent::Pool;
 use super::rows::{self, Function};
 use super::start;
@@ -167,7 +167,6 @@ impl<'a, const P: usize> Search<'a, P> {
         let longest = reach.map_or(1.0, |r| (1.0 + r * r).sqrt());
         let gauge = start::gauge::<P>(reach.is_some());
         let context = Context {
-            arch: pulp::Arch::new(),
             gauge,
             size: f.size * scale * longest * (1.0 + 1e-9 + 4.0 * UNIT * problem.rows.len() as f64),
             count: problem.rows.len() as f64,
@@ -282,13 +281,14 @@ impl<'a, const P: usize> Search<'a, P> {
             work: WORK << deep.min(30),
             cones: (left / leaves.len().max(1) as u64).max(1),
         };
+        let arch = pulp::Arch::new();
         let (context, goal, lower) = (&self.context, self.goal(), self.lower());
         let sides: Vec<u8> = leaves.iter().map(|l| l.side).collect();
         let found: Vec<Found<P>> = leaves
             .into_par_iter()
             .with_max_len(1)
             .map_init(Scratch::default, |scratch, leaf| {
-                dive(context, goal, limits, lower, leaf, scratch)
+                arch.dispatch(Task { context, goal, limits, lower, leaf, scratch })
             })
             .collect();
         for (found, side) in found.into_iter().zip(sides) {
