@@ -131,7 +131,8 @@ impl<S: Simd, const P: usize> Dive<'_, S, P> {
         let mut root = self.load(&mut leaf, arena, masks);
         if root.cone.bound == f64::INFINITY {
             self.found.cones += 1;
-            if self.refine(&mut root.cone, arena, root.rows.plus) {
+            let at = root.cone.projected();
+            if self.refine(&mut root.cone, at, arena, root.rows.plus) {
                 self.discard(root.cone.bound);
                 return;
             }
@@ -244,13 +245,15 @@ impl<S: Simd, const P: usize> Dive<'_, S, P> {
             self.found.cones += 1;
             self.work += ((rows.plus + 2 * P) * P) as u64;
             let mut child = frame.cone.child(self.context, &middle, slot);
-            if self.cheap(&mut child) {
+            let known = child.cuts.len > 0;
+            let mut at = child.projected();
+            if known && (self.record(&mut child, &at).0 || self.exchange(&mut child, &mut at)) {
                 self.discard(child.bound);
                 continue;
             }
             let start = arena.len();
             let segment = self.sort_rows(&mut child, &rows, &middle, slot, arena, masks);
-            if self.refine(&mut child, &arena[start..], segment.plus) {
+            if self.refine(&mut child, at, &arena[start..], segment.plus) {
                 self.discard(child.bound);
                 arena.truncate(start);
             } else {
@@ -307,19 +310,6 @@ impl<S: Simd, const P: usize> Dive<'_, S, P> {
         Segment { start, plus: used[0], minus: used[1] }
     }
 
-    /// Tries to discard a cone with what it inherited; true if it can go.
-    #[inline(always)]
-    fn cheap(&mut self, cone: &mut Cone<P>) -> bool {
-        if cone.cuts.len == 0 {
-            return false;
-        }
-        let mut at = cone.projected();
-        if self.record(cone, &at).0 {
-            return true;
-        }
-        self.exchange(cone, &mut at)
-    }
-
     /// Stores the bound proved by a projection; true if the cone can go. Also returns the margin.
     #[inline(always)]
     fn record(&self, cone: &mut Cone<P>, at: &Projection<P>) -> (bool, f64) {
@@ -364,16 +354,23 @@ impl<S: Simd, const P: usize> Dive<'_, S, P> {
         false
     }
 
-    /// Improves the bound of a cone with its rows at hand; true if the cone can go.
+    /// Improves the bound of a cone with its rows at hand, from the projection `at` of its
+    /// majorant; true if the cone can go.
     #[inline(always)]
-    fn refine(&mut self, cone: &mut Cone<P>, rows: &[Block<P>], plus: usize) -> bool {
+    fn refine(
+        &mut self,
+        cone: &mut Cone<P>,
+        mut at: Projection<P>,
+        rows: &[Block<P>],
+        plus: usize,
+    ) -> bool {
         let simd = self.simd;
         let (plus, minus) = rows.split_at(plus);
         if cone.cuts.len == 0 {
             let t = [1.0 / P as f64; P];
             self.cut(cone, minus, &t);
+            at = cone.projected();
         }
-        let mut at = cone.projected();
         let (done, mut margin) = self.record(cone, &at);
         if done {
             return true;

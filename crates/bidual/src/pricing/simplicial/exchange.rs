@@ -161,12 +161,7 @@ pub(super) fn shift<const P: usize>(
 
 /// Weights `old + step·way`, those that come to their end exactly zero.
 #[inline(always)]
-fn put<const P: usize>(
-    cone: &mut Cone<P>,
-    old: &[f64; CUTS],
-    way: &[f64; CUTS],
-    step: f64,
-) {
+fn put<const P: usize>(cone: &mut Cone<P>, old: &[f64; CUTS], way: &[f64; CUTS], step: f64) {
     for j in 0..CUTS {
         let w = old[j] + step * way[j];
         cone.cuts.weight[j] = if w > 1e-15 { w } else { 0.0 };

@@ -17,7 +17,7 @@ use super::{Ball, Outcome, Problem, Settings, State};
 /// Cones taken from the queue at a time.
 const BATCH: usize = 64;
 /// Levels below a queued cone that one dive explores.
-const DEPTH: u32 = 8;
+const DEPTH: u32 = 12;
 /// Work of one dive, in blocks times columns; about a millisecond.
 const WORK: u64 = 400_000;
 
@@ -152,6 +152,7 @@ struct Search<'a, const P: usize> {
     number: u64,
     cones: u64,
     discarded: f64,
+    batches: u32,
     live: Arc<AtomicUsize>,
 }
 
@@ -184,6 +185,7 @@ impl<'a, const P: usize> Search<'a, P> {
             number: 0,
             cones: 0,
             discarded: 0.0,
+            batches: 0,
             live,
         };
         let sets = rows::root_sets::<P>(f, scale, &search.live);
@@ -266,6 +268,7 @@ impl<'a, const P: usize> Search<'a, P> {
 
     /// Dives from the best open cones, in parallel against the same incumbent.
     fn batch(&mut self, deep: u32) {
+        self.batches += 1;
         let threshold = self.threshold();
         let left = (self.settings.max_cones as u64).saturating_sub(self.cones);
         let count = if deep > 0 { BATCH / 4 } else { BATCH };
@@ -277,7 +280,7 @@ impl<'a, const P: usize> Search<'a, P> {
         }
         let limits = Limits {
             // more work per dive each time: a dive hands back a few cones per level only
-            depth: if deep > 0 { u32::MAX } else { DEPTH },
+            depth: if deep > 0 { u32::MAX } else { (3 + self.batches / 2).min(DEPTH) },
             work: WORK << deep.min(30),
             cones: (left / leaves.len().max(1) as u64).max(1),
         };
