@@ -80,7 +80,7 @@ impl<const P: usize> Default for Scratch<P> {
 /// Row passes spent on one cone at most.
 const PASSES: usize = 16;
 /// Exchanges between cuts after each row pass at most.
-const EXCHANGES: usize = 4;
+const EXCHANGES: usize = 6;
 /// An exchange, and a row pass, must close at least this share of what is missing.
 const EXCHANGE_GAIN: f64 = 0.002;
 const PASS_GAIN: f64 = 0.005;
@@ -343,11 +343,12 @@ impl<S: Simd, const P: usize> Dive<'_, S, P> {
                 return false;
             }
             let before = at.norm;
-            shift(cone, at, best, worst);
+            let ended = shift(cone, at, best, worst);
             if self.record(cone, at).0 {
                 return true;
             }
-            if before - at.norm < EXCHANGE_GAIN * (cone.bound - self.threshold) {
+            // a small weight may end the step before it has gained anything
+            if !ended && before - at.norm < EXCHANGE_GAIN * (cone.bound - self.threshold) {
                 return false;
             }
         }

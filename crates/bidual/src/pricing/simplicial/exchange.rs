@@ -98,14 +98,14 @@ impl<const P: usize> Direction<P> {
 }
 
 /// Moves weight between the cuts so that the bound falls: along Newton's direction, or from cut
-/// `worst` to cut `best` where that leads nowhere.
+/// `worst` to cut `best` where that leads nowhere. True if a weight came to its end.
 #[inline(always)]
 pub(super) fn shift<const P: usize>(
     cone: &mut Cone<P>,
     at: &mut Projection<P>,
     best: usize,
     worst: usize,
-) {
+) -> bool {
     let mut way = Direction::newton(cone, at, best, worst);
     let mut drop = -dot(&way.change, &at.t);
     let mut step = 1.0;
@@ -115,7 +115,7 @@ pub(super) fn shift<const P: usize>(
         step = newton(at, &way.change, 0.0, -drop);
     }
     let full = way.full;
-    if !(step <= full) {
+    if step.is_nan() || step > full {
         step = full;
     }
     let old = cone.cuts.weight;
@@ -156,7 +156,9 @@ pub(super) fn shift<const P: usize>(
     if at.norm > kept.1.norm {
         *at = kept.1;
         put(cone, &old, &way.weight, kept.0);
+        step = kept.0;
     }
+    step == full
 }
 
 /// Weights `old + step·way`, those that come to their end exactly zero.
