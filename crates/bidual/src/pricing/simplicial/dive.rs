@@ -325,6 +325,7 @@ impl<S: Simd, const P: usize> Dive<'_, S, P> {
     /// the cone can go.
     #[inline(always)]
     fn exchange(&self, cone: &mut Cone<P>, at: &mut Projection<P>) -> bool {
+        let mut pairs = false;
         for _ in 0..EXCHANGES {
             let (mut best, mut low) = (0, f64::INFINITY);
             let (mut worst, mut high) = (0, f64::NEG_INFINITY);
@@ -343,13 +344,17 @@ impl<S: Simd, const P: usize> Dive<'_, S, P> {
                 return false;
             }
             let before = at.norm;
-            let ended = shift(cone, at, best, worst);
+            let ended = shift(cone, at, best, worst, pairs);
             if self.record(cone, at).0 {
                 return true;
             }
             // a small weight may end the step before it has gained anything
             if !ended && before - at.norm < EXCHANGE_GAIN * (cone.bound - self.threshold) {
-                return false;
+                // Newton's step can fail where cuts all but coincide
+                if pairs {
+                    return false;
+                }
+                pairs = true;
             }
         }
         false

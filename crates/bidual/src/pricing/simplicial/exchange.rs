@@ -98,18 +98,19 @@ impl<const P: usize> Direction<P> {
 }
 
 /// Moves weight between the cuts so that the bound falls: along Newton's direction, or from cut
-/// `worst` to cut `best` where that leads nowhere. True if a weight came to its end.
+/// `worst` to cut `best` where that leads nowhere or if `pairs` asks for it. True if a weight came to its end.
 #[inline(always)]
 pub(super) fn shift<const P: usize>(
     cone: &mut Cone<P>,
     at: &mut Projection<P>,
     best: usize,
     worst: usize,
+    pairs: bool,
 ) -> bool {
     let mut way = Direction::newton(cone, at, best, worst);
     let mut drop = -dot(&way.change, &at.t);
     let mut step = 1.0;
-    if !(way.full > 0.0 && drop > 0.0 && drop.is_finite()) {
+    if pairs || !(way.full > 0.0 && drop > 0.0 && drop.is_finite()) {
         way = Direction::pair(cone, best, worst);
         drop = -dot(&way.change, &at.t);
         step = newton(at, &way.change, 0.0, -drop);
