@@ -366,16 +366,16 @@ impl<const P: usize> Cone<P> {
     }
 
     /// Rigorous bound from any `t ≥ 0`: `‖Vt‖ + stretch·max_k (c − Gt)_k⁺ + margin`, because
-    /// `cᵀt' = tᵀGt' + (c − Gt)ᵀt' ≤ ‖Vt‖·‖Vt'‖ + max_k(·)⁺·Σt'`. Returns bound and margin.
+    /// `cᵀt' = tᵀGt' + (c − Gt)ᵀt' ≤ ‖Vt‖·‖Vt'‖ + max_k(·)⁺·Σt'`.
     #[inline(always)]
-    pub fn proved(&self, context: &Context<P>, at: &Projection<P>) -> (f64, f64) {
+    pub fn proved(&self, context: &Context<P>, at: &Projection<P>) -> f64 {
         let mut excess = 0.0;
         for k in 0..P {
             excess = if at.residual[k] > excess { at.residual[k] } else { excess };
         }
         let (stretch, margin) = self.margin(context, at.norm);
         let bound = at.norm + stretch * excess + margin;
-        (if bound.is_nan() { f64::INFINITY } else { bound }, margin)
+        if bound.is_nan() { f64::INFINITY } else { bound }
     }
 }
 

@@ -247,7 +247,7 @@ impl<S: Simd, const P: usize> Dive<'_, S, P> {
             let mut child = frame.cone.child(self.context, &middle, slot);
             let known = child.cuts.len > 0;
             let mut at = child.projected();
-            if known && (self.record(&mut child, &at).0 || self.exchange(&mut child, &mut at)) {
+            if known && (self.record(&mut child, &at) || self.exchange(&mut child, &mut at)) {
                 self.discard(child.bound);
                 continue;
             }
@@ -310,19 +310,19 @@ impl<S: Simd, const P: usize> Dive<'_, S, P> {
         Segment { start, plus: used[0], minus: used[1] }
     }
 
-    /// Stores the bound proved by a projection; true if the cone can go. Also returns the margin.
+    /// Stores the bound proved by a projection; true if the cone can go.
     #[inline(always)]
-    fn record(&self, cone: &mut Cone<P>, at: &Projection<P>) -> (bool, f64) {
-        let (bound, margin) = cone.proved(self.context, at);
+    fn record(&self, cone: &mut Cone<P>, at: &Projection<P>) -> bool {
+        let bound = cone.proved(self.context, at);
         if bound < cone.bound {
             cone.bound = bound;
         }
         cone.support = at.factor.support;
-        (cone.bound <= self.threshold, margin)
+        cone.bound <= self.threshold
     }
 
-    /// Moves weight between the stored cuts (pairwise Frank–Wolfe with exact line search); true if
-    /// the cone can go.
+    /// Moves weight between the stored cuts (Newton's direction, else pairwise Frank–Wolfe, with exact
+    /// line search); true if the cone can go.
     #[inline(always)]
     fn exchange(&self, cone: &mut Cone<P>, at: &mut Projection<P>) -> bool {
         let mut pairs = false;
@@ -345,7 +345,7 @@ impl<S: Simd, const P: usize> Dive<'_, S, P> {
             }
             let before = at.norm;
             let ended = shift(cone, at, best, worst, pairs);
-            if self.record(cone, at).0 {
+            if self.record(cone, at) {
                 return true;
             }
             // a small weight may end the step before it has gained anything
@@ -377,8 +377,7 @@ impl<S: Simd, const P: usize> Dive<'_, S, P> {
             self.cut(cone, minus, &t);
             at = cone.projected();
         }
-        let (done, mut margin) = self.record(cone, &at);
-        if done {
+        if self.record(cone, &at) {
             return true;
         }
         for pass in 0..PASSES {
@@ -398,6 +397,9 @@ impl<S: Simd, const P: usize> Dive<'_, S, P> {
                 self.work += (plus.len() * P) as u64;
                 let value = dot(&cone.plus_fixed, &t) + kernel::positive_sum(simd, plus, &t) - cut;
                 self.offer(cone, &t, value);
+                // the margin at the level of the value: a projection that failed on an all but
+                // singular Gram matrix has any norm, and so would its margin
+                let margin = cone.margin(self.context, value.abs()).1;
                 if cone.bound <= self.threshold || cone.bound - value <= ROUNDING * margin {
                     return true;
                 }
@@ -411,7 +413,6 @@ impl<S: Simd, const P: usize> Dive<'_, S, P> {
             if before - at.norm < PASS_GAIN * (cone.bound - self.threshold) {
                 return false;
             }
-            margin = cone.margin(self.context, at.norm).1;
         }
         false
     }

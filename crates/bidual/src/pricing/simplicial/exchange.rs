@@ -98,7 +98,8 @@ impl<const P: usize> Direction<P> {
 }
 
 /// Moves weight between the cuts so that the bound falls: along Newton's direction, or from cut
-/// `worst` to cut `best` where that leads nowhere or if `pairs` asks for it. True if a weight came to its end.
+/// `worst` to cut `best` where that leads nowhere or if `pairs` asks for it. True if a weight came
+/// to its end.
 #[inline(always)]
 pub(super) fn shift<const P: usize>(
     cone: &mut Cone<P>,
