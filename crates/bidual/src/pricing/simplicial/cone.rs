@@ -1,8 +1,8 @@
 //! A simplicial cone `{Σ_k t_k v_k, t ≥ 0}` with everything that is linear on its vertices.
 
 use super::kernel::{self, Block, Edge};
-use super::nnls::{self, Distances, Projection, dot};
-use pulp::Arch;
+use super::nnls::{self, Distances, Factor, Projection, dot};
+use pulp::Simd;
 
 /// Most tangent cuts kept with a cone.
 pub(super) const CUTS: usize = 6;
@@ -134,7 +134,6 @@ pub(super) struct Cone<const P: usize> {
 
 /// What is the same for all cones of a search.
 pub(super) struct Context<const P: usize> {
-    pub arch: Arch,
     /// 1 for coordinates inside the gauge, 0 for the free one.
     pub gauge: [f64; P],
     /// Size of the sums: an upper bound on `(‖c‖ + Σ|ν_i|‖h_i‖)·max‖v_k‖` after scaling.
@@ -240,9 +239,9 @@ impl<const P: usize> Cone<P> {
 
     /// Everything linear at the new vertex of an edge, and the plus rows' value there.
     #[inline(always)]
-    pub fn middle(
+    pub fn middle<S: Simd>(
         &self,
-        context: &Context<P>,
+        simd: S,
         plus: &[Block<P>],
         (first, second): (usize, usize),
     ) -> Middle<P> {
@@ -276,7 +275,7 @@ impl<const P: usize> Cone<P> {
                 + 3.0
                     * UNIT
                     * (left * length(&self.vertex[first]) + right * length(&self.vertex[second])),
-            chord: plus_fixed + kernel::edge_value(context.arch, plus, edge),
+            chord: plus_fixed + kernel::edge_value(simd, plus, edge),
             plus_fixed,
             minus_fixed: mix(&self.minus_fixed),
             metric,
@@ -317,6 +316,13 @@ impl<const P: usize> Cone<P> {
             c[k] = self.chord[k] - mean[k];
         }
         c
+    }
+
+    /// Projection of the majorant, from the support of the last one.
+    #[inline(always)]
+    pub fn projected(&self) -> Projection<P> {
+        let factor = Factor::new(&self.distance, self.support);
+        nnls::project(&self.distance, &self.majorant(), factor)
     }
 
     /// `(stretch, margin)`: `Σt ≤ stretch` for every point of the cone with gauge at most one, and
@@ -360,16 +366,16 @@ impl<const P: usize> Cone<P> {
     }
 
     /// Rigorous bound from any `t ≥ 0`: `‖Vt‖ + stretch·max_k (c − Gt)_k⁺ + margin`, because
-    /// `cᵀt' = tᵀGt' + (c − Gt)ᵀt' ≤ ‖Vt‖·‖Vt'‖ + max_k(·)⁺·Σt'`. Returns bound and margin.
+    /// `cᵀt' = tᵀGt' + (c − Gt)ᵀt' ≤ ‖Vt‖·‖Vt'‖ + max_k(·)⁺·Σt'`.
     #[inline(always)]
-    pub fn proved(&self, context: &Context<P>, at: &Projection<P>) -> (f64, f64) {
+    pub fn proved(&self, context: &Context<P>, at: &Projection<P>) -> f64 {
         let mut excess = 0.0;
         for k in 0..P {
             excess = if at.residual[k] > excess { at.residual[k] } else { excess };
         }
         let (stretch, margin) = self.margin(context, at.norm);
         let bound = at.norm + stretch * excess + margin;
-        (if bound.is_nan() { f64::INFINITY } else { bound }, margin)
+        if bound.is_nan() { f64::INFINITY } else { bound }
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use pulp::{Simd, WithSimd};
+
 use super::cone::{Cone, Context, Middle, Segment, UNIT};
 use super::exchange::shift;
 use super::kernel::{self, Block, LANES};
-use super::nnls::{self, Projection, dot};
+use super::nnls::{Projection, dot};
 use super::rows::RowSet;
 
 /// An open cone between dives.
@@ -78,14 +80,15 @@ impl<const P: usize> Default for Scratch<P> {
 /// Row passes spent on one cone at most.
 const PASSES: usize = 16;
 /// Exchanges between cuts after each row pass at most.
-const EXCHANGES: usize = 8;
+const EXCHANGES: usize = 6;
 /// An exchange, and a row pass, must close at least this share of what is missing.
 const EXCHANGE_GAIN: f64 = 0.002;
 const PASS_GAIN: f64 = 0.005;
 /// A bound this many margins above an attained value is not worth more work.
 const ROUNDING: f64 = 8.0;
 
-pub(super) struct Dive<'a, const P: usize> {
+struct Dive<'a, S: Simd, const P: usize> {
+    simd: S,
     context: &'a Context<P>,
     goal: Goal,
     limits: Limits,
@@ -95,30 +98,41 @@ pub(super) struct Dive<'a, const P: usize> {
     found: Found<P>,
 }
 
-/// Searches below `leaf` against the incumbent value `lower`.
-pub(super) fn dive<const P: usize>(
-    context: &Context<P>,
-    goal: Goal,
-    limits: Limits,
-    lower: f64,
-    leaf: Leaf<P>,
-    scratch: &mut Scratch<P>,
-) -> Found<P> {
-    let found = Found { leaves: Vec::new(), discarded: 0.0, best: None, cones: 0 };
-    let threshold = goal.threshold(lower);
-    let mut dive = Dive { context, goal, limits, lower, threshold, work: 0, found };
-    dive.run(leaf, scratch);
-    dive.found
+/// The search below `leaf` against the incumbent value `lower`, for dispatch as a whole: small
+/// kernels are too short to be dispatched one by one.
+pub(super) struct Task<'a, const P: usize> {
+    pub context: &'a Context<P>,
+    pub goal: Goal,
+    pub limits: Limits,
+    pub lower: f64,
+    pub leaf: Leaf<P>,
+    pub scratch: &'a mut Scratch<P>,
 }
 
-impl<const P: usize> Dive<'_, P> {
+impl<const P: usize> WithSimd for Task<'_, P> {
+    type Output = Found<P>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Found<P> {
+        let Task { context, goal, limits, lower, leaf, scratch } = self;
+        let found = Found { leaves: Vec::new(), discarded: 0.0, best: None, cones: 0 };
+        let threshold = goal.threshold(lower);
+        let mut dive = Dive { simd, context, goal, limits, lower, threshold, work: 0, found };
+        dive.run(leaf, scratch);
+        dive.found
+    }
+}
+
+impl<S: Simd, const P: usize> Dive<'_, S, P> {
+    #[inline(always)]
     fn run(&mut self, mut leaf: Leaf<P>, scratch: &mut Scratch<P>) {
         let Scratch { arena, masks, frames } = scratch;
         frames.clear();
         let mut root = self.load(&mut leaf, arena, masks);
         if root.cone.bound == f64::INFINITY {
             self.found.cones += 1;
-            if self.refine(&mut root.cone, arena, root.rows.plus) {
+            let at = root.cone.projected();
+            if self.refine(&mut root.cone, at, arena, root.rows.plus) {
                 self.discard(root.cone.bound);
                 return;
             }
@@ -160,6 +174,7 @@ impl<const P: usize> Dive<'_, P> {
 
     /// Projects the rows of a leaf on its vertices; replaces its row set by a smaller one when
     /// that at least halves it.
+    #[inline(always)]
     fn load(
         &mut self,
         leaf: &mut Leaf<P>,
@@ -184,13 +199,13 @@ impl<const P: usize> Dive<'_, P> {
         self.work += (total * P * P) as u64;
         let (plus_out, minus_out) = arena.split_at_mut(set.plus.len());
         let (plus_masks, minus_masks) = masks.split_at_mut(set.plus.len());
-        let arch = self.context.arch;
-        let plus = kernel::project(arch, &set.plus, &leaf.vertex, plus_out, plus_masks);
-        let minus = kernel::project(arch, &set.minus, &leaf.vertex, minus_out, minus_masks);
+        let simd = self.simd;
+        let plus = kernel::project(simd, &set.plus, &leaf.vertex, plus_out, plus_masks);
+        let minus = kernel::project(simd, &set.minus, &leaf.vertex, minus_out, minus_masks);
         let used_plus = kernel::compress(plus_out, plus_masks, plus.crossing);
         let used_minus = kernel::compress(minus_out, minus_masks, minus.crossing);
         if 2 * (used_plus + used_minus) < total && total > 16 {
-            leaf.set = shrink(arch, &set, &leaf.vertex, plus_masks, minus_masks);
+            leaf.set = shrink(simd, &set, &leaf.vertex, plus_masks, minus_masks);
         }
         arena.copy_within(set.plus.len()..set.plus.len() + used_minus, used_plus);
         arena.truncate(used_plus + used_minus);
@@ -200,7 +215,7 @@ impl<const P: usize> Dive<'_, P> {
             let mut unit = [0.0; P];
             unit[k] = 1.0;
             cone.chord[k] =
-                cone.plus_fixed[k] + kernel::positive_sum(arch, &arena[..used_plus], &unit);
+                cone.plus_fixed[k] + kernel::positive_sum(simd, &arena[..used_plus], &unit);
         }
         if let Some(cut) = leaf.cut {
             cone.cuts.push(cut, &cut);
@@ -211,6 +226,7 @@ impl<const P: usize> Dive<'_, P> {
     }
 
     /// Bounds the two halves of a cone and pushes those that stay open.
+    #[inline(always)]
     fn split(
         &mut self,
         frame: &Frame<P>,
@@ -224,18 +240,20 @@ impl<const P: usize> Dive<'_, P> {
         };
         let rows = frame.rows;
         let plus = &arena[rows.start..rows.start + rows.plus];
-        let middle = frame.cone.middle(self.context, plus, edge);
+        let middle = frame.cone.middle(self.simd, plus, edge);
         for slot in [edge.0, edge.1] {
             self.found.cones += 1;
             self.work += ((rows.plus + 2 * P) * P) as u64;
             let mut child = frame.cone.child(self.context, &middle, slot);
-            if self.cheap(&mut child) {
+            let known = child.cuts.len > 0;
+            let mut at = child.projected();
+            if known && (self.record(&mut child, &at) || self.exchange(&mut child, &mut at)) {
                 self.discard(child.bound);
                 continue;
             }
             let start = arena.len();
             let segment = self.sort_rows(&mut child, &rows, &middle, slot, arena, masks);
-            if self.refine(&mut child, &arena[start..], segment.plus) {
+            if self.refine(&mut child, at, &arena[start..], segment.plus) {
                 self.discard(child.bound);
                 arena.truncate(start);
             } else {
@@ -246,6 +264,7 @@ impl<const P: usize> Dive<'_, P> {
 
     /// Copies the rows of a child into the arena, without those that have become one-sided if that
     /// saves memory.
+    #[inline(always)]
     fn sort_rows(
         &mut self,
         child: &mut Cone<P>,
@@ -255,7 +274,7 @@ impl<const P: usize> Dive<'_, P> {
         arena: &mut Vec<Block<P>>,
         masks: &mut Vec<u8>,
     ) -> Segment {
-        let arch = self.context.arch;
+        let simd = self.simd;
         let start = arena.len();
         let total = rows.plus + rows.minus;
         if masks.len() < total {
@@ -268,7 +287,7 @@ impl<const P: usize> Dive<'_, P> {
         {
             let sides = {
                 let source = &arena[from..from + blocks];
-                kernel::classify(arch, source, middle.edge, slot, &mut masks[..blocks])
+                kernel::classify(simd, source, middle.edge, slot, &mut masks[..blocks])
             };
             let packed = sides.crossing.div_ceil(LANES);
             let at = arena.len();
@@ -278,47 +297,35 @@ impl<const P: usize> Dive<'_, P> {
             let (old, new) = arena.split_at_mut(at);
             let source = &old[from..from + blocks];
             if pays {
-                kernel::pack(arch, source, middle.edge, slot, &masks[..blocks], new);
+                kernel::pack(simd, source, middle.edge, slot, &masks[..blocks], new);
                 let fixed = if part == 0 { &mut child.plus_fixed } else { &mut child.minus_fixed };
                 for k in 0..P {
                     fixed[k] += sides.fixed[k];
                 }
             } else {
-                kernel::copy_child(arch, source, middle.edge, slot, new);
+                kernel::copy_child(simd, source, middle.edge, slot, new);
             }
         }
         child.rounds += 1;
         Segment { start, plus: used[0], minus: used[1] }
     }
 
-    /// Tries to discard a cone with what it inherited; true if it can go.
+    /// Stores the bound proved by a projection; true if the cone can go.
     #[inline(always)]
-    fn cheap(&mut self, cone: &mut Cone<P>) -> bool {
-        if cone.cuts.len == 0 {
-            return false;
-        }
-        let mut at = nnls::project(&cone.distance, &cone.majorant(), cone.support);
-        if self.record(cone, &at).0 {
-            return true;
-        }
-        self.exchange(cone, &mut at)
-    }
-
-    /// Stores the bound proved by a projection; true if the cone can go. Also returns the margin.
-    #[inline(always)]
-    fn record(&self, cone: &mut Cone<P>, at: &Projection<P>) -> (bool, f64) {
-        let (bound, margin) = cone.proved(self.context, at);
+    fn record(&self, cone: &mut Cone<P>, at: &Projection<P>) -> bool {
+        let bound = cone.proved(self.context, at);
         if bound < cone.bound {
             cone.bound = bound;
         }
         cone.support = at.factor.support;
-        (cone.bound <= self.threshold, margin)
+        cone.bound <= self.threshold
     }
 
-    /// Moves weight between the stored cuts (pairwise Frank–Wolfe with exact line search); true if
-    /// the cone can go.
+    /// Moves weight between the stored cuts (Newton's direction, else pairwise Frank–Wolfe, with exact
+    /// line search); true if the cone can go.
     #[inline(always)]
     fn exchange(&self, cone: &mut Cone<P>, at: &mut Projection<P>) -> bool {
+        let mut pairs = false;
         for _ in 0..EXCHANGES {
             let (mut best, mut low) = (0, f64::INFINITY);
             let (mut worst, mut high) = (0, f64::NEG_INFINITY);
@@ -337,28 +344,40 @@ impl<const P: usize> Dive<'_, P> {
                 return false;
             }
             let before = at.norm;
-            shift(cone, at, best, worst, drop);
-            if self.record(cone, at).0 {
+            let ended = shift(cone, at, best, worst, pairs);
+            if self.record(cone, at) {
                 return true;
             }
-            if before - at.norm < EXCHANGE_GAIN * (cone.bound - self.threshold) {
-                return false;
+            // a small weight may end the step before it has gained anything
+            if !ended && before - at.norm < EXCHANGE_GAIN * (cone.bound - self.threshold) {
+                // Newton's step can fail where cuts all but coincide
+                if pairs {
+                    return false;
+                }
+                pairs = true;
             }
         }
         false
     }
 
-    /// Improves the bound of a cone with its rows at hand; true if the cone can go.
-    fn refine(&mut self, cone: &mut Cone<P>, rows: &[Block<P>], plus: usize) -> bool {
-        let arch = self.context.arch;
+    /// Improves the bound of a cone with its rows at hand, from the projection `at` of its
+    /// majorant; true if the cone can go.
+    #[inline(always)]
+    fn refine(
+        &mut self,
+        cone: &mut Cone<P>,
+        mut at: Projection<P>,
+        rows: &[Block<P>],
+        plus: usize,
+    ) -> bool {
+        let simd = self.simd;
         let (plus, minus) = rows.split_at(plus);
         if cone.cuts.len == 0 {
             let t = [1.0 / P as f64; P];
             self.cut(cone, minus, &t);
+            at = cone.projected();
         }
-        let mut at = nnls::project(&cone.distance, &cone.majorant(), cone.support);
-        let (done, mut margin) = self.record(cone, &at);
-        if done {
+        if self.record(cone, &at) {
             return true;
         }
         for pass in 0..PASSES {
@@ -376,8 +395,11 @@ impl<const P: usize> Dive<'_, P> {
             let relaxed = dot(&cone.chord, &t) - cut;
             if relaxed > self.lower {
                 self.work += (plus.len() * P) as u64;
-                let value = dot(&cone.plus_fixed, &t) + kernel::positive_sum(arch, plus, &t) - cut;
+                let value = dot(&cone.plus_fixed, &t) + kernel::positive_sum(simd, plus, &t) - cut;
                 self.offer(cone, &t, value);
+                // the margin at the level of the value: a projection that failed on an all but
+                // singular Gram matrix has any norm, and so would its margin
+                let margin = cone.margin(self.context, value.abs()).1;
                 if cone.bound <= self.threshold || cone.bound - value <= ROUNDING * margin {
                     return true;
                 }
@@ -391,7 +413,6 @@ impl<const P: usize> Dive<'_, P> {
             if before - at.norm < PASS_GAIN * (cone.bound - self.threshold) {
                 return false;
             }
-            margin = cone.margin(self.context, at.norm).1;
         }
         false
     }
@@ -399,7 +420,7 @@ impl<const P: usize> Dive<'_, P> {
     /// Adds the tightest cut at `t` and returns its value there, `Σ_minus (x_iᵀu)_+`.
     #[inline(always)]
     fn cut(&self, cone: &mut Cone<P>, minus: &[Block<P>], t: &[f64; P]) -> f64 {
-        let mut cut = kernel::active_sum(self.context.arch, minus, t);
+        let mut cut = kernel::active_sum(self.simd, minus, t);
         for k in 0..P {
             cut[k] += cone.minus_fixed[k];
         }
@@ -408,6 +429,7 @@ impl<const P: usize> Dive<'_, P> {
     }
 
     /// A point of the cone with gauge one and its value.
+    #[inline(always)]
     fn offer(&mut self, cone: &Cone<P>, t: &[f64; P], value: f64) {
         if self.found.best.as_ref().is_none_or(|b| value > b.1) {
             let mut u = [0.0; P];
@@ -426,22 +448,32 @@ impl<const P: usize> Dive<'_, P> {
 }
 
 /// Keeps only the crossing rows of a set on a cone.
+#[inline(always)]
 fn shrink<const P: usize>(
-    arch: pulp::Arch,
+    simd: impl Simd,
     set: &RowSet<P>,
     vertex: &[[f64; P]; P],
     plus_masks: &[u8],
     minus_masks: &[u8],
 ) -> Arc<RowSet<P>> {
-    let part = |rows: &[Block<P>], masks: &[u8], fixed: &[f64; P]| {
-        let mut sum = kernel::fixed_sum(arch, rows, vertex);
-        for k in 0..P {
-            sum[k] += fixed[k];
-        }
-        let crossing = masks.iter().map(|m| m.count_ones() as usize).sum();
-        (kernel::select(rows, masks, crossing), sum)
-    };
-    let (plus, plus_fixed) = part(&set.plus, plus_masks, &set.plus_fixed);
-    let (minus, minus_fixed) = part(&set.minus, minus_masks, &set.minus_fixed);
+    let (plus, plus_fixed) = kept(simd, &set.plus, vertex, plus_masks, &set.plus_fixed);
+    let (minus, minus_fixed) = kept(simd, &set.minus, vertex, minus_masks, &set.minus_fixed);
     RowSet::new(plus, minus, plus_fixed, minus_fixed, set.counter())
+}
+
+/// The crossing rows, and the given sum with the rows that are positive everywhere added.
+#[inline(always)]
+fn kept<S: Simd, const P: usize>(
+    simd: S,
+    rows: &[Block<P>],
+    vertex: &[[f64; P]; P],
+    masks: &[u8],
+    fixed: &[f64; P],
+) -> (Vec<Block<P>>, [f64; P]) {
+    let mut sum = kernel::fixed_sum(simd, rows, vertex);
+    for k in 0..P {
+        sum[k] += fixed[k];
+    }
+    let crossing = masks.iter().map(|m| m.count_ones() as usize).sum();
+    (kernel::select(rows, masks, crossing), sum)
 }

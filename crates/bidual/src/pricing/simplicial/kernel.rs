@@ -2,7 +2,7 @@
 //! on vertex `k`. Every sum runs in eight fixed lanes, so the result does not depend on the
 //! instruction set that the dispatch selects.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 /// Rows in a block.
 pub(super) const LANES: usize = 8;
@@ -97,8 +97,13 @@ impl<const P: usize> WithSimd for Active<'_, P> {
 }
 
 /// Sum of the rows with `aᵀt > 0`, per column.
-pub(super) fn active_sum<const P: usize>(arch: Arch, rows: &[Block<P>], t: &[f64; P]) -> [f64; P] {
-    arch.dispatch(Active { rows, t })
+#[inline(always)]
+pub(super) fn active_sum<S: Simd, const P: usize>(
+    simd: S,
+    rows: &[Block<P>],
+    t: &[f64; P],
+) -> [f64; P] {
+    simd.vectorize(Active { rows, t })
 }
 
 struct Value<'a, const P: usize> {
@@ -125,8 +130,13 @@ impl<const P: usize> WithSimd for Value<'_, P> {
 }
 
 /// `Σ (aᵀt)_+` over the rows.
-pub(super) fn positive_sum<const P: usize>(arch: Arch, rows: &[Block<P>], t: &[f64; P]) -> f64 {
-    arch.dispatch(Value { rows, t })
+#[inline(always)]
+pub(super) fn positive_sum<S: Simd, const P: usize>(
+    simd: S,
+    rows: &[Block<P>],
+    t: &[f64; P],
+) -> f64 {
+    simd.vectorize(Value { rows, t })
 }
 
 /// Where a new vertex sits: `left·v_first + right·v_second`, both factors positive.
@@ -161,8 +171,9 @@ impl<const P: usize> WithSimd for EdgeValue<'_, P> {
 }
 
 /// `Σ (a)_+` at the new vertex of an edge.
-pub(super) fn edge_value<const P: usize>(arch: Arch, rows: &[Block<P>], edge: Edge) -> f64 {
-    arch.dispatch(EdgeValue { rows, edge })
+#[inline(always)]
+pub(super) fn edge_value<S: Simd, const P: usize>(simd: S, rows: &[Block<P>], edge: Edge) -> f64 {
+    simd.vectorize(EdgeValue { rows, edge })
 }
 
 /// Sides of rows on a cone: which lanes change sign, and the sum of those that are ≥ 0 everywhere.
@@ -253,14 +264,15 @@ impl<const P: usize> WithSimd for Classify<'_, P> {
 }
 
 /// Classifies the rows of the child that puts the new vertex of `edge` in `slot`.
-pub(super) fn classify<const P: usize>(
-    arch: Arch,
+#[inline(always)]
+pub(super) fn classify<S: Simd, const P: usize>(
+    simd: S,
     rows: &[Block<P>],
     edge: Edge,
     slot: usize,
     masks: &mut [u8],
 ) -> Sides<P> {
-    arch.dispatch(Classify { rows, edge, slot, masks })
+    simd.vectorize(Classify { rows, edge, slot, masks })
 }
 
 /// Appends the lanes named by the bits of `mask`; `at` is the next free row of `out`.
@@ -309,15 +321,16 @@ impl<const P: usize> WithSimd for Pack<'_, P> {
 }
 
 /// Packs the crossing rows of a child into zeroed blocks.
-pub(super) fn pack<const P: usize>(
-    arch: Arch,
+#[inline(always)]
+pub(super) fn pack<S: Simd, const P: usize>(
+    simd: S,
     rows: &[Block<P>],
     edge: Edge,
     slot: usize,
     masks: &[u8],
     out: &mut [Block<P>],
 ) {
-    arch.dispatch(Pack { rows, edge, slot, masks, out });
+    simd.vectorize(Pack { rows, edge, slot, masks, out });
 }
 
 struct Copy<'a, const P: usize> {
@@ -344,14 +357,15 @@ impl<const P: usize> WithSimd for Copy<'_, P> {
 }
 
 /// Copies all rows of a child (used when packing would save no block).
-pub(super) fn copy_child<const P: usize>(
-    arch: Arch,
+#[inline(always)]
+pub(super) fn copy_child<S: Simd, const P: usize>(
+    simd: S,
     rows: &[Block<P>],
     edge: Edge,
     slot: usize,
     out: &mut [Block<P>],
 ) {
-    arch.dispatch(Copy { rows, edge, slot, out });
+    simd.vectorize(Copy { rows, edge, slot, out });
 }
 
 struct Project<'a, const P: usize> {
@@ -390,12 +404,13 @@ impl<const P: usize> WithSimd for FixedSum<'_, P> {
 }
 
 /// Sum of the rows (columns are coordinates) that [`project`] files as positive everywhere.
-pub(super) fn fixed_sum<const P: usize>(
-    arch: Arch,
+#[inline(always)]
+pub(super) fn fixed_sum<S: Simd, const P: usize>(
+    simd: S,
     rows: &[Block<P>],
     vertices: &[[f64; P]; P],
 ) -> [f64; P] {
-    arch.dispatch(FixedSum { rows, vertices })
+    simd.vectorize(FixedSum { rows, vertices })
 }
 
 impl<const P: usize> WithSimd for Project<'_, P> {
@@ -435,14 +450,15 @@ impl<const P: usize> WithSimd for Project<'_, P> {
 }
 
 /// Projects rows (columns are coordinates) on the vertices of a cone and classifies them.
-pub(super) fn project<const P: usize>(
-    arch: Arch,
+#[inline(always)]
+pub(super) fn project<S: Simd, const P: usize>(
+    simd: S,
     rows: &[Block<P>],
     vertices: &[[f64; P]; P],
     out: &mut [Block<P>],
     masks: &mut [u8],
 ) -> Sides<P> {
-    arch.dispatch(Project { rows, vertices, out, masks })
+    simd.vectorize(Project { rows, vertices, out, masks })
 }
 
 /// Moves the rows named by the masks to the front of `rows` and clears the rest of the last block;

@@ -153,25 +153,24 @@ pub(super) fn dot<const P: usize>(a: &[f64; P], b: &[f64; P]) -> f64 {
     s
 }
 
-/// Block principal pivoting from the support `start` (Portugal, Júdice, Vicente 1994), with the
+/// Block principal pivoting from the support of `factor` (Portugal, Júdice, Vicente 1994), with the
 /// least-index rule as the safeguard against cycling. The result need not be optimal to prove a
 /// bound: negative coefficients are clipped and the residual is recomputed.
 #[inline(always)]
 pub(super) fn project<const P: usize>(
     distance: &Distances<P>,
     c: &[f64; P],
-    start: u32,
+    mut factor: Factor<P>,
 ) -> Projection<P> {
     let mut size = 0.0;
     for k in 0..P {
         size = if c[k].abs() > size { c[k].abs() } else { size };
     }
     let slack = 1e-14 * size;
-    let mut support = start;
+    let mut support = factor.support;
     let (mut best, mut patience) = (P as u32 + 1, 3);
     let mut round = 0;
     loop {
-        let factor = Factor::new(distance, support);
         let mut t = factor.solve(c);
         let product = image(distance, &t);
         let mut wrong = 0u32;
@@ -206,5 +205,6 @@ pub(super) fn project<const P: usize>(
         } else {
             support ^= 1 << (31 - wrong.leading_zeros());
         }
+        factor = Factor::new(distance, support);
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering as Atomic};
 use rayon::prelude::*;
 
 use super::cone::{Context, UNIT};
-use super::dive::{Found, Goal, Leaf, Limits, Scratch, dive};
+use super::dive::{Found, Goal, Leaf, Limits, Scratch, Task};
 use super::incumbent::Pool;
 use super::rows::{self, Function};
 use super::start;
@@ -16,8 +16,11 @@ use super::{Ball, Outcome, Problem, Settings, State};
 
 /// Cones taken from the queue at a time.
 const BATCH: usize = 64;
-/// Levels below a queued cone that one dive explores.
-const DEPTH: u32 = 8;
+/// Levels below a queued cone that one dive explores at first: depth-first work against a poor
+/// incumbent is wasted. A level more every second batch.
+const SHALLOW: u32 = 3;
+/// The most levels.
+const DEPTH: u32 = 12;
 /// Work of one dive, in blocks times columns; about a millisecond.
 const WORK: u64 = 400_000;
 
@@ -152,6 +155,7 @@ struct Search<'a, const P: usize> {
     number: u64,
     cones: u64,
     discarded: f64,
+    batches: u32,
     live: Arc<AtomicUsize>,
 }
 
@@ -167,7 +171,6 @@ impl<'a, const P: usize> Search<'a, P> {
         let longest = reach.map_or(1.0, |r| (1.0 + r * r).sqrt());
         let gauge = start::gauge::<P>(reach.is_some());
         let context = Context {
-            arch: pulp::Arch::new(),
             gauge,
             size: f.size * scale * longest * (1.0 + 1e-9 + 4.0 * UNIT * problem.rows.len() as f64),
             count: problem.rows.len() as f64,
@@ -185,6 +188,7 @@ impl<'a, const P: usize> Search<'a, P> {
             number: 0,
             cones: 0,
             discarded: 0.0,
+            batches: 0,
             live,
         };
         let sets = rows::root_sets::<P>(f, scale, &search.live);
@@ -267,6 +271,7 @@ impl<'a, const P: usize> Search<'a, P> {
 
     /// Dives from the best open cones, in parallel against the same incumbent.
     fn batch(&mut self, deep: u32) {
+        self.batches += 1;
         let threshold = self.threshold();
         let left = (self.settings.max_cones as u64).saturating_sub(self.cones);
         let count = if deep > 0 { BATCH / 4 } else { BATCH };
@@ -278,17 +283,18 @@ impl<'a, const P: usize> Search<'a, P> {
         }
         let limits = Limits {
             // more work per dive each time: a dive hands back a few cones per level only
-            depth: if deep > 0 { u32::MAX } else { DEPTH },
+            depth: if deep > 0 { u32::MAX } else { (SHALLOW + self.batches / 2).min(DEPTH) },
             work: WORK << deep.min(30),
             cones: (left / leaves.len().max(1) as u64).max(1),
         };
+        let arch = pulp::Arch::new();
         let (context, goal, lower) = (&self.context, self.goal(), self.lower());
         let sides: Vec<u8> = leaves.iter().map(|l| l.side).collect();
         let found: Vec<Found<P>> = leaves
             .into_par_iter()
             .with_max_len(1)
             .map_init(Scratch::default, |scratch, leaf| {
-                dive(context, goal, limits, lower, leaf, scratch)
+                arch.dispatch(Task { context, goal, limits, lower, leaf, scratch })
             })
             .collect();
         for (found, side) in found.into_iter().zip(sides) {
