@@ -1,7 +1,8 @@
 //! The exact program on a few cells: what Newton's method falls back on.
 
+use super::Global;
 use super::neurons::Neurons;
-use super::{Global, State};
+use super::train::State;
 use crate::Result;
 use crate::arrangement::{Arrangement, Patterns};
 use crate::formulation::{Formulation, Relu};
