@@ -28,7 +28,7 @@ use crate::solver::{Observer, Progress, Status, require_smooth};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use ties::Classes;
-use train::State;
+use train::{ENTERING, State};
 
 /// Random starts of a local search for new neurons.
 const STARTS: usize = 192;
@@ -213,10 +213,19 @@ impl Global {
             let level = level_of(lambda);
             found.extend(self.oracle.search(&state.nu, &directions, STARTS, rounds as u64, level));
             let mut gap = self.gap(&state, &found, lambda);
+            let seed = (ROUNDS + rounds) as u64;
             if gap <= 0.5 * tolerance {
                 // a wider search costs less than the proof that would find what is missing
-                let (starts, seed) = (DEEP * STARTS, (ROUNDS + rounds) as u64);
-                found.extend(self.oracle.search(&state.nu, &directions, starts, seed, level));
+                found.extend(self.oracle.search(
+                    &state.nu,
+                    &directions,
+                    DEEP * STARTS,
+                    seed,
+                    level,
+                ));
+            }
+            if found.len() < ENTERING {
+                // a known neuron may hide a dear one that differs by a few cells
                 let around = AROUND.min(5000 / directions.len().max(1));
                 found.extend(self.oracle.search_around(
                     &state.nu,

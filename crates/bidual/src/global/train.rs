@@ -12,7 +12,7 @@ use crate::solver::{Observer, Progress, Status};
 use std::ops::ControlFlow;
 
 /// Neurons that enter in a round, at most.
-const ENTERING: usize = 40;
+pub(super) const ENTERING: usize = 40;
 /// L-BFGS iterations of a slide for each width of the kinks, Newton steps of a finish.
 const SLIDES: usize = 100;
 const STEPS: usize = 300;
