@@ -7,7 +7,7 @@ use crate::data::{Training, load_labelled, load_training};
 use crate::export::{extension, onnx};
 use crate::model_file::Stored;
 use crate::model_text::{activation_key, bias_key, loss_key};
-use crate::options::{options, set_threads};
+use crate::options::options;
 use crate::predict;
 use crate::progress::{Moment, Watch};
 use crate::report::{self, Score, gap_text, significant, significant_above};
@@ -38,7 +38,6 @@ pub fn run(args: &FitArgs) -> Result<Outcome> {
         "--choose validation needs a table to choose on: add --validation FILE, with the columns of {}",
         args.train.data.display()
     );
-    set_threads(&args.train)?;
     let training = load_training(&args.train)?;
     if let Some(path) = &args.predictions {
         predict::check_output(path, training.classes.as_ref())?;

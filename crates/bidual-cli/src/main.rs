@@ -22,6 +22,7 @@ mod values;
 use args::{Cli, Verb};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
+use options::pooled;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -47,10 +48,10 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     let outcome = match cli.verb {
-        Verb::Fit(args) => fit::run(&args),
+        Verb::Fit(args) => pooled(args.train.threads, || fit::run(&args)),
         Verb::Predict(args) => predict::run(&args),
-        Verb::Certify(args) => certify::run(&args),
-        Verb::Path(args) => path::run(&args),
+        Verb::Certify(args) => pooled(None, || certify::run(&args)),
+        Verb::Path(args) => pooled(args.train.threads, || path::run(&args)),
         Verb::Solve(args) => solve::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Export(args) => export::run(&args),

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bidual::{Activation, Effort, Gates, Lambda, LossKind, Mat, Options, PatternChoice};
 use bidual_io::encoding::number_column;
 use bidual_io::table::read_table;
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 /// Patterns that are drawn unless `--patterns` says otherwise.
@@ -93,12 +94,16 @@ fn gates(path: &Path, names: &[String]) -> Result<Gates> {
     Ok(Gates { directions: Mat::from_fn(d, rows, |j, k| values[j][k]), thresholds })
 }
 
-/// Sizes the thread pool; does nothing without a number.
-pub fn set_threads(args: &TrainArgs) -> Result<()> {
-    if let Some(threads) = args.threads {
+/// Runs a verb on a pool of so many threads, by default one per core: from within the pool, its
+/// many short parallel loops need not wake it.
+pub fn pooled<T: Send>(
+    threads: Option<NonZeroUsize>,
+    verb: impl FnOnce() -> Result<T> + Send,
+) -> Result<T> {
+    if let Some(threads) = threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global().with_context(
             || format!("--threads {threads}: the threads cannot be started; use fewer"),
         )?;
     }
-    Ok(())
+    rayon::scope(|_| verb())
 }

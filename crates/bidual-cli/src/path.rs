@@ -3,7 +3,7 @@
 use crate::Outcome;
 use crate::args::PathArgs;
 use crate::data::{Training, load_training};
-use crate::options::{options, set_threads};
+use crate::options::options;
 use crate::progress::Watch;
 use crate::report::{self, Score, gap_text, significant, significant_above, significant_below};
 use crate::values::ActivationArg;
@@ -29,7 +29,6 @@ pub fn run(args: &PathArgs) -> Result<Outcome> {
         !args.width || args.train.activation == ActivationArg::Relu,
         "--width is for ReLU neurons: networks with the same outputs are not compared for gated ones; drop one of the two"
     );
-    set_threads(&args.train)?;
     let Training { dataset, encoding, loss, .. } = load_training(&args.train)?;
     // the path sets λ itself; the value here only has to be a valid one
     let options = options(&args.train, loss, Lambda::Fraction(1.0), 2, &encoding.feature_names())?;

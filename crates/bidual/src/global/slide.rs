@@ -96,7 +96,7 @@ impl Objective<'_> {
         let (a, offset) = rest.split_at(m);
         let weights = MatRef::from_column_major_slice(w, p, m);
         let (x, deltas) = (self.x, &self.deltas);
-        self.tiles.par_iter_mut().for_each(|tile| tile.forward(x, weights, a, deltas));
+        each(&mut self.tiles, |tile| tile.forward(x, weights, a, deltas));
         let offset = if self.output_bias { offset[0] } else { 0.0 };
         for tile in &self.tiles {
             let out = &mut self.f[tile.start..tile.start + tile.f.len()];
@@ -104,7 +104,7 @@ impl Objective<'_> {
         }
         let mut value = self.loss.value_and_residual(&self.f, &mut self.nu);
         let nu = &self.nu;
-        self.tiles.par_iter_mut().for_each(|tile| tile.backward(x, weights, nu, deltas));
+        each(&mut self.tiles, |tile| tile.backward(x, weights, nu, deltas));
         let (gw, rest) = gradient.split_at_mut(p * m);
         let (ga, offset) = rest.split_at_mut(m);
         offset[0] = if self.output_bias { -nu.iter().sum::<f64>() } else { 0.0 };
@@ -124,6 +124,16 @@ impl Objective<'_> {
             ga[j] += self.lambda * a[j];
         }
         value
+    }
+}
+
+/// Visits all tiles, in parallel where that pays.
+fn each(tiles: &mut [Tile], visit: impl Fn(&mut Tile) + Send + Sync) {
+    let work: usize = tiles.iter().map(|tile| tile.f.len() * tile.fits.len()).sum();
+    if work < 10_000 {
+        tiles.iter_mut().for_each(visit);
+    } else {
+        tiles.par_iter_mut().for_each(visit);
     }
 }
 

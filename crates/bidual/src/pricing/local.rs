@@ -179,18 +179,16 @@ impl Oracle {
         let (mut t, mut g) = (Mat::zeros(n, b), Mat::zeros(p, b));
         for _ in 0..STEPS {
             gemm(t.as_mut(), self.x.as_ref().as_ref(), trial.as_ref(), false);
-            let mut values = vec![0.0; b];
-            for (k, value) in values.iter_mut().enumerate() {
+            for k in 0..b {
                 for (t, v) in column_mut(&mut t, k).iter_mut().zip(nu) {
-                    let on = if *t > 0.0 { *v } else { 0.0 };
-                    *value += on * *t;
-                    *t = on;
+                    *t = if *t > 0.0 { *v } else { 0.0 };
                 }
             }
             gemm(g.as_mut(), self.x.as_ref().as_ref().transpose(), t.as_ref(), false);
             for k in 0..b {
                 let sign = if best[k].1 { -1.0 } else { 1.0 };
-                let value = sign * values[k];
+                // the price is the slope along the direction itself
+                let value = sign * dot(column(&trial, k), column(&g, k));
                 if value > best[k].2 {
                     step[k] = if best[k].2 == f64::NEG_INFINITY { step[k] } else { 4.0 * step[k] };
                     best[k].2 = value;
@@ -200,6 +198,9 @@ impl Oracle {
                     step[k] = if step[k] > 1.0 { 0.5 } else { 0.25 * step[k] };
                 }
                 self.step(&best[k].0, &gradient[k], step[k], column_mut(&mut trial, k));
+            }
+            if step.iter().all(|s| *s < 1e-3) {
+                break;
             }
         }
         best
