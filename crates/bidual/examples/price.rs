@@ -48,7 +48,7 @@ struct Case {
     d: usize,
     tolerance: f64,
     seeds: u64,
-    /// Cones and seconds (one thread) of the slow C++ prototype that this search replaced; an
+    /// Cones and seconds of a plain C++ program of the same method, one thread; an
     /// upper bound where it says "less than" and for the harder of two instances.
     prototype: (f64, f64),
 }

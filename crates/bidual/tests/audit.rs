@@ -159,7 +159,7 @@ fn optimal_networks_pass() {
             bias,
             lambda: Lambda::Fraction(0.1),
             patterns: PatternChoice::Generated(Effort::Auto),
-            tolerance: 1e-7,
+            tolerance: 1e-8,
             ..Options::default()
         };
         let model = fit(&data, &fitted, &mut silent()).expect("fit");
