@@ -35,6 +35,8 @@ const STARTS: usize = 192;
 /// How many times as many before a proof, and how many around each neuron.
 const DEEP: usize = 4;
 const AROUND: usize = 96;
+/// Samples × starts of these searches, at most.
+const DEEPEST: usize = 3_000_000;
 /// Rounds of training and of proofs, at most.
 const ROUNDS: usize = 400;
 
@@ -213,20 +215,15 @@ impl Global {
             let level = level_of(lambda);
             found.extend(self.oracle.search(&state.nu, &directions, STARTS, rounds as u64, level));
             let mut gap = self.gap(&state, &found, lambda);
-            let seed = (ROUNDS + rounds) as u64;
+            let (seed, n) = ((ROUNDS + rounds) as u64, self.x.nrows());
             if gap <= 0.5 * tolerance {
                 // a wider search costs less than the proof that would find what is missing
-                found.extend(self.oracle.search(
-                    &state.nu,
-                    &directions,
-                    DEEP * STARTS,
-                    seed,
-                    level,
-                ));
+                let starts = (DEEP * STARTS).min(DEEPEST / n);
+                found.extend(self.oracle.search(&state.nu, &directions, starts, seed, level));
             }
             if found.len() < ENTERING {
                 // a known neuron may hide a dear one that differs by a few cells
-                let around = AROUND.min(5000 / directions.len().max(1));
+                let around = AROUND.min(DEEPEST / (n * directions.len().max(1)));
                 found.extend(self.oracle.search_around(
                     &state.nu,
                     &directions,
