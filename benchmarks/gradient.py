@@ -183,7 +183,7 @@ def race(args):
             if abs(seen["objective"] - curve[-1][1]) > 1e-6 * curve[-1][1]:
                 sys.exit(f"{name}: torch's network has the objective {curve[-1][1]} here and {seen['objective']} in bidual")
             history = args.work / "history.csv"
-            report = bidual(args, table, fraction, ["--history", history, "--time-limit", "60s"])
+            report = bidual(args, table, f"abs:{here['lambda']!r}", ["--history", history, "--time-limit", "60s"])
             steps = [(float(r["seconds"]), float(r["upper"])) for r in csv.DictReader(history.open())]
             lower = [(float(r["seconds"]), float(r["lower"])) for r in csv.DictReader(history.open())]
             least = min([here[name_of(run)] for run in finished] + [end])

@@ -231,8 +231,8 @@ impl Global {
                     seed,
                     level,
                 ));
-                gap = self.gap(&state, &found, lambda);
             }
+            gap = self.gap(&state, &found, lambda);
             sort(&mut found);
             let hope = state.upper - gap * state.upper.abs();
             let progress = Progress {

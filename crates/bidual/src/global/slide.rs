@@ -139,7 +139,7 @@ fn each(tiles: &mut [Tile], visit: impl Fn(&mut Tile) + Send + Sync) {
 
 /// Slides `neurons` downhill, for at most `iterations` or until 20 of them gain less than
 /// `tolerance` (relative); returns them balanced. Their kinks are rounded over `width`, relative to
-/// the mean square of a neuron's projections: without corners the method takes longer steps.
+/// the root mean square of its projections: without corners the method takes longer steps.
 /// `go_on` is asked at every iteration.
 pub(crate) fn slide(
     x: &Mat,

@@ -15,7 +15,7 @@ use crate::solver::weighted_gram;
 use rayon::prelude::*;
 use std::ops::ControlFlow;
 
-/// δ in turn, relative to the mean square of a neuron's projections.
+/// δ in turn, relative to the root mean square of a neuron's projections.
 const WIDTHS: [f64; 3] = [1e-2, 1e-3, 1e-4];
 /// Newton steps for one δ, at most.
 const STEPS: usize = 4;
@@ -28,7 +28,7 @@ pub(crate) struct Smooth<'a> {
     loss: &'a dyn Loss,
     lambda: f64,
     gauge: Gauge,
-    /// Mean square of ‖x_i‖: what compares weights with projections.
+    /// Root mean square of ‖x_i‖: what compares weights with projections.
     radius: f64,
 }
 
