@@ -5,6 +5,8 @@
 //! when local pricing finds nothing is handed to the proof, which either bounds
 //! κ(ν) over all directions or returns a neuron that local pricing has missed.
 
+mod candidates;
+mod crowd;
 mod gram;
 mod master;
 mod neurons;
@@ -25,18 +27,12 @@ use crate::loss::{Loss, best_dual_value};
 use crate::network::Bias;
 use crate::pricing::{Bracket, Budget, Candidate, Goal, Oracle, Proof};
 use crate::solver::{Observer, Progress, Status, require_smooth};
+use candidates::{Depth, Found, STARTS, level_of, sort};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use ties::Classes;
-use train::{ENTERING, State};
+use train::State;
 
-/// Random starts of a local search for new neurons.
-const STARTS: usize = 192;
-/// How many times as many before a proof, and how many around each neuron.
-const DEEP: usize = 4;
-const AROUND: usize = 96;
-/// Samples × starts of these searches, at most.
-const DEEPEST: usize = 3_000_000;
 /// Rounds of training and of proofs, at most.
 const ROUNDS: usize = 400;
 
@@ -202,45 +198,29 @@ impl Global {
             nu: state.nu.clone(),
             method: norm_bound.method,
         };
+        if start.is_none() {
+            let told = progress_of(&state, 0, best.lower);
+            let mut go_on = || match observer.observe(&told) {
+                ControlFlow::Continue(()) => ControlFlow::Continue(()),
+                ControlFlow::Break(_) => ControlFlow::Break(()),
+            };
+            self.crowd(&mut state, lambda, &mut go_on);
+        }
         let (mut cones, mut rounds) = (0, 0);
         let mut missed: Vec<Candidate> = vec![];
-        let mut idle: i32 = 0;
+        let (mut idle, mut depth) = (0_i32, Depth::new(budget.is_some()));
         let status = loop {
             if rounds >= ROUNDS.min(max_rounds) {
                 break Status::IterationLimit;
             }
             rounds += 1;
+            let known = std::mem::take(&mut missed);
+            let Found { candidates: mut found, gap } =
+                self.candidates(&state, known, &depth, rounds as u64, (lambda, tolerance));
             let directions = state.neurons.directions(&self.oracle.gauge());
-            let mut found = std::mem::take(&mut missed);
             let level = level_of(lambda);
-            found.extend(self.oracle.search(&state.nu, &directions, STARTS, rounds as u64, level));
-            let mut gap = self.gap(&state, &found, lambda);
-            let (seed, n) = ((ROUNDS + rounds) as u64, self.x.nrows());
-            if gap <= 0.5 * tolerance {
-                // a wider search costs less than the proof that would find what is missing
-                let starts = (DEEP * STARTS).min(DEEPEST / n);
-                found.extend(self.oracle.search(&state.nu, &directions, starts, seed, level));
-            }
-            if found.len() < ENTERING {
-                // a known neuron may hide a dear one that differs by a few cells
-                let around = AROUND.min(DEEPEST / (n * directions.len().max(1)));
-                found.extend(self.oracle.search_around(
-                    &state.nu,
-                    &directions,
-                    around,
-                    seed,
-                    level,
-                ));
-            }
-            gap = self.gap(&state, &found, lambda);
-            sort(&mut found);
             let hope = state.upper - gap * state.upper.abs();
-            let progress = Progress {
-                iteration: rounds,
-                upper: state.upper,
-                lower: best.lower,
-                active: state.neurons.len(),
-            };
+            let progress = progress_of(&state, rounds, best.lower);
             if let ControlFlow::Break(status) = observer.observe(&progress) {
                 break status;
             }
@@ -252,8 +232,8 @@ impl Global {
             {
                 let rough =
                     Budget { cones: budget.cones.min(rough_cones(self.x.nrows())), ..budget };
-                let level = hope - gap * state.upper.abs();
-                let goal = Goal { target: self.target(&state.nu, level, lambda), tolerance: 0.01 };
+                let aim = hope - gap * state.upper.abs();
+                let goal = Goal { target: self.target(&state.nu, aim, lambda), tolerance: 0.01 };
                 let mut go_on =
                     |_: &Bracket| matches!(observer.observe(&progress), ControlFlow::Continue(()));
                 let proof = self.oracle.prove(&state.nu, &goal, &rough, &directions, &mut go_on);
@@ -262,7 +242,7 @@ impl Global {
                 if lower > best.lower {
                     best = Bound { lower, nu: state.nu.clone(), method: proof.method };
                 }
-                found.extend(proof.candidates.into_iter().filter(|c| c.value > level_of(lambda)));
+                found.extend(proof.candidates.into_iter().filter(|c| c.value > level));
                 sort(&mut found);
             }
             if gap > 0.5 * tolerance && idle < 3 {
@@ -272,7 +252,14 @@ impl Global {
                 if let Some(status) = self.improve(&mut state, &found, target, finer, observer)? {
                     break status;
                 }
-                idle = if before - state.upper > 1e-13 * state.upper.abs() { 0 } else { idle + 1 };
+                let gain = (before - state.upper) / state.upper.abs();
+                depth.adapt(gain, gap);
+                if let ControlFlow::Break(status) =
+                    observer.observe(&progress_of(&state, rounds, best.lower))
+                {
+                    break status;
+                }
+                idle = if gain > 1e-13 { 0 } else { idle + 1 };
                 continue;
             }
             let Some(budget) = budget else { break Status::Stalled };
@@ -325,23 +312,11 @@ impl Global {
             cones,
         })
     }
-
-    /// The gap that ν could prove at best, were no neuron dearer than those found.
-    fn gap(&self, state: &State, found: &[Candidate], lambda: f64) -> f64 {
-        let kappa = found.iter().map(|c| c.value).fold(lambda, f64::max);
-        let hope = self.lower_bound(&state.nu, kappa, lambda);
-        ((state.upper - hope) / state.upper.abs()).max(0.0)
-    }
 }
 
-/// Dearest first.
-fn sort(found: &mut [Candidate]) {
-    found.sort_by(|a, b| b.value.total_cmp(&a.value).then_with(|| a.bits.cmp(&b.bits)));
-}
-
-/// Prices above this are worth a neuron.
-fn level_of(lambda: f64) -> f64 {
-    lambda * (1.0 + 1e-10)
+/// What an observer is told of `state`.
+fn progress_of(state: &State, rounds: usize, lower: f64) -> Progress {
+    Progress { iteration: rounds, upper: state.upper, lower, active: state.neurons.len() }
 }
 
 /// Cones of a rough bound on n rows: a fraction of a second.

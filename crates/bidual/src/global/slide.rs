@@ -234,7 +234,8 @@ pub(crate) fn slide(
                 break;
             }
         }
-        if !accepted || trial_value > value {
+        // NaN is no progress either
+        if !accepted || trial_value.partial_cmp(&value).is_none_or(|order| order.is_gt()) {
             if pairs.is_empty() {
                 break;
             }

@@ -6,16 +6,17 @@ use super::slide::slide;
 use super::smooth::Smooth;
 use super::{Global, Target};
 use crate::Result;
-use crate::linalg::{column, dot, norm, times};
-use crate::pricing::Candidate;
+use crate::linalg::{column, times};
+use crate::pricing::{Candidate, pack};
 use crate::solver::{Observer, Progress, Status};
 use std::ops::ControlFlow;
 
-/// Neurons that enter in a round, at most.
-pub(super) const ENTERING: usize = 40;
 /// L-BFGS iterations of a slide for each width of the kinks, Newton steps of a finish.
 const SLIDES: usize = 100;
 const STEPS: usize = 300;
+/// Gaps at which neurons are finished.
+const FINISHING: f64 = 1e-2;
+
 /// Where training stands.
 #[derive(Debug, Clone)]
 pub(super) struct State {
@@ -39,7 +40,7 @@ impl Global {
     }
 
     /// Moves to `neurons`, with the cells that they lie in.
-    fn place(&self, state: &mut State, neurons: Neurons, lambda: f64) {
+    pub(super) fn place(&self, state: &mut State, neurons: Neurons, lambda: f64) {
         let x = self.oracle.x();
         let mut t = vec![0.0; x.nrows()];
         state.cells = (0..neurons.len())
@@ -55,7 +56,7 @@ impl Global {
     }
 
     /// Moves to `neurons` if they are better, without those that have almost vanished.
-    fn place_if_better(&self, state: &mut State, neurons: Neurons, lambda: f64) {
+    pub(super) fn place_if_better(&self, state: &mut State, neurons: Neurons, lambda: f64) {
         let gauge = self.oracle.gauge();
         let sizes: Vec<f64> = (0..neurons.len()).map(|j| neurons.size(j, &gauge)).collect();
         let largest = sizes.iter().fold(0.0_f64, |a, b| a.max(*b));
@@ -104,17 +105,20 @@ impl Global {
             let smoothed = Smooth::new(x, loss, lambda, gauge).run(&state.neurons, &mut go_on);
             self.place_if_better(state, smoothed, lambda);
         }
-        let newton =
-            Newton { x, rows: self.oracle.by_rows(), classes: &self.classes, loss, lambda, gauge };
-        // early rounds need no more accuracy than the gap deserves
-        let accuracy =
-            (if gap > 10.0 * target.tolerance { 1e-3 * gap } else { 1e-4 * target.tolerance })
-                .max(1e-15);
-        let done = newton.run(&state.neurons, STEPS, accuracy, &mut go_on);
-        let value = self.objective(&done.neurons, lambda);
-        if value <= state.upper {
-            state.nu = self.residual(&done.neurons.outputs(x));
-            (state.upper, state.neurons, state.cells) = (value, done.neurons, done.cells);
+        // while much is left to gain, the next neurons matter more than the last digits of these
+        if gap <= FINISHING {
+            let rows = self.oracle.by_rows();
+            let newton = Newton { x, rows, classes: &self.classes, loss, lambda, gauge };
+            // early rounds need no more accuracy than the gap deserves
+            let accuracy =
+                (if gap > 10.0 * target.tolerance { 1e-3 * gap } else { 1e-4 * target.tolerance })
+                    .max(1e-15);
+            let done = newton.run(&state.neurons, STEPS, accuracy, &mut go_on);
+            let value = self.objective(&done.neurons, lambda);
+            if value <= state.upper {
+                state.nu = self.residual(&done.neurons.outputs(x));
+                (state.upper, state.neurons, state.cells) = (value, done.neurons, done.cells);
+            }
         }
         if state.upper > before.upper {
             *state = before.clone();
@@ -125,42 +129,6 @@ impl Global {
         }
         Ok(early)
     }
-
-    /// Adds the dearest candidates of different directions as small neurons.
-    fn enter(&self, state: &mut State, found: &[Candidate], lambda: f64) {
-        let x = self.oracle.x();
-        let gauge = self.oracle.gauge();
-        let mut hessian = vec![0.0; x.nrows()];
-        self.loss.hessian_diagonal_into(&state.neurons.outputs(x), &mut hessian);
-        let mut chosen: Vec<&Candidate> = vec![];
-        for c in found {
-            let near = |d: &&Candidate| {
-                let cosine = dot(&d.direction, &c.direction);
-                d.negative == c.negative && cosine > 0.98 * norm(&d.direction) * norm(&c.direction)
-            };
-            if chosen.len() < ENTERING && !chosen.iter().any(near) {
-                chosen.push(c);
-            }
-        }
-        let mut t = vec![0.0; x.nrows()];
-        let count = chosen.len() as f64;
-        let entering: Vec<(Vec<f64>, bool)> = chosen
-            .into_iter()
-            .map(|c| {
-                times(x, &c.direction, &mut t);
-                let curvature =
-                    t.iter().zip(&hessian).map(|(t, h)| h * t.max(0.0).powi(2)).sum::<f64>();
-                // its own best size, shared with the others
-                let size = (c.value - lambda) / (count * curvature.max(1e-300));
-                (
-                    c.direction.iter().map(|u| u * size / gauge.value(&c.direction)).collect(),
-                    c.negative,
-                )
-            })
-            .collect();
-        let all = state.neurons.with(&entering);
-        self.place(state, all, lambda);
-    }
 }
 
 /// Widths of the kinks while neurons slide, the wider the more there is to gain; the true kinks last.
@@ -170,13 +138,4 @@ fn widths(gap: f64) -> Vec<f64> {
         .collect();
     widths.push(0.0);
     widths
-}
-
-/// Packed bits 1{t ≥ 0}.
-fn pack(t: &[f64]) -> Vec<u64> {
-    let mut bits = vec![0u64; t.len().div_ceil(64)];
-    for (i, t) in t.iter().enumerate() {
-        bits[i / 64] |= u64::from(*t >= 0.0) << (i % 64);
-    }
-    bits
 }

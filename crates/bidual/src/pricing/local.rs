@@ -17,6 +17,8 @@ const STEPS: usize = 30;
 const CELLS: usize = 60;
 /// Ascents that are polished, at most.
 const POLISHED: usize = 48;
+/// Ends of a sketch differ by this angle.
+const SKETCHED: f64 = 0.03;
 /// Columns ascended together: fixed, so that results do not depend on the threads.
 const BATCH: usize = 16;
 
@@ -33,8 +35,7 @@ impl Oracle {
     ) -> Vec<Candidate> {
         let mut begin: Vec<(Vec<f64>, bool)> = starts.to_vec();
         begin.extend(self.random_starts(nu, random, seed));
-        let ends: Vec<(Vec<f64>, bool, f64)> =
-            begin.par_chunks(BATCH).flat_map_iter(|chunk| self.ascend(nu, chunk)).collect();
+        let ends = self.ascents(nu, &begin);
         let mut order: Vec<usize> = (0..ends.len()).collect();
         order.sort_by(|&a, &b| ends[b].2.total_cmp(&ends[a].2).then(a.cmp(&b)));
         // known neurons are always polished: column generation moves them by a few cells
@@ -58,6 +59,46 @@ impl Oracle {
         seed: u64,
         level: f64,
     ) -> Vec<Candidate> {
+        let begin = self.around(starts, per, seed);
+        let ends = self.ascents(nu, &begin);
+        let mut chosen: Vec<&(Vec<f64>, bool, f64)> = vec![];
+        for end in &ends {
+            if chosen.iter().all(|c| !self.same(end, c, 1e-3)) {
+                chosen.push(end);
+            }
+        }
+        self.polished(nu, chosen, level)
+    }
+
+    /// As [`Oracle::search_around`], much cheaper: the `most` dearest and different ends of the
+    /// ascents as they are, for training that will move them anyway.
+    pub fn sketch_around(
+        &self,
+        nu: &[f64],
+        starts: &[(Vec<f64>, bool)],
+        (per, most): (usize, usize),
+        seed: u64,
+        level: f64,
+    ) -> Vec<Candidate> {
+        let ends = self.ascents(nu, &self.around(starts, per, seed));
+        let mut order: Vec<usize> = (0..ends.len()).filter(|&k| ends[k].2 > level).collect();
+        order.sort_by(|&a, &b| ends[b].2.total_cmp(&ends[a].2).then(a.cmp(&b)));
+        let mut chosen: Vec<&(Vec<f64>, bool, f64)> = vec![];
+        for k in order {
+            if chosen.len() < most && chosen.iter().all(|c| !self.same(&ends[k], c, SKETCHED)) {
+                chosen.push(&ends[k]);
+            }
+        }
+        let mut t = vec![0.0; nu.len()];
+        let mut candidate = |(u, negative, value): &(Vec<f64>, bool, f64)| {
+            times(&self.x, u, &mut t);
+            Candidate { direction: u.clone(), negative: *negative, value: *value, bits: pack(&t) }
+        };
+        chosen.into_iter().map(&mut candidate).collect()
+    }
+
+    /// `per` seeded directions around each start.
+    fn around(&self, starts: &[(Vec<f64>, bool)], per: usize, seed: u64) -> Vec<(Vec<f64>, bool)> {
         let spread = self.spread();
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut begin = vec![];
@@ -71,15 +112,12 @@ impl Oracle {
                 begin.push((v, *negative));
             }
         }
-        let ends: Vec<(Vec<f64>, bool, f64)> =
-            begin.par_chunks(BATCH).flat_map_iter(|chunk| self.ascend(nu, chunk)).collect();
-        let mut chosen: Vec<&(Vec<f64>, bool, f64)> = vec![];
-        for end in &ends {
-            if chosen.iter().all(|c| !self.same(end, c, 1e-3)) {
-                chosen.push(end);
-            }
-        }
-        self.polished(nu, chosen, level)
+        begin
+    }
+
+    /// The ends of ascents from all starts, with their prices.
+    fn ascents(&self, nu: &[f64], starts: &[(Vec<f64>, bool)]) -> Vec<(Vec<f64>, bool, f64)> {
+        starts.par_chunks(BATCH).flat_map_iter(|chunk| self.ascend(nu, chunk)).collect()
     }
 
     /// The maxima reached from ends of ascents, those above `level`, dearest first and different.
@@ -122,7 +160,12 @@ impl Oracle {
 
     /// Gaussian directions of either sign, half of them in the metric of the
     /// data; a free bias starts at the best breakpoint of its direction.
-    fn random_starts(&self, nu: &[f64], count: usize, seed: u64) -> Vec<(Vec<f64>, bool)> {
+    pub(crate) fn random_starts(
+        &self,
+        nu: &[f64],
+        count: usize,
+        seed: u64,
+    ) -> Vec<(Vec<f64>, bool)> {
         let spread = self.spread();
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut starts: Vec<(Vec<f64>, bool)> = (0..count)
@@ -241,10 +284,7 @@ impl Oracle {
         let sign = if negative { -1.0 } else { 1.0 };
         let mut t = vec![0.0; n];
         times(&self.x, u, &mut t);
-        let mut bits = vec![0u64; n.div_ceil(64)];
-        for (i, t) in t.iter().enumerate() {
-            bits[i / 64] |= u64::from(*t >= 0.0) << (i % 64);
-        }
+        let mut bits = pack(&t);
         let mut best =
             Candidate { direction: u.to_vec(), negative, value: 0.0, bits: bits.clone() };
         let (mut masked, mut c) = (vec![0.0; n], vec![0.0; p]);
@@ -310,6 +350,15 @@ impl Oracle {
         across.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         across.into_iter().map(|(i, _)| i).collect()
     }
+}
+
+/// Packed bits 1{t ≥ 0}.
+pub(crate) fn pack(t: &[f64]) -> Vec<u64> {
+    let mut bits = vec![0u64; t.len().div_ceil(64)];
+    for (i, t) in t.iter().enumerate() {
+        bits[i / 64] |= u64::from(*t >= 0.0) << (i % 64);
+    }
+    bits
 }
 
 /// A Gaussian direction, in the metric of the data if `scaled`.

@@ -13,6 +13,7 @@ mod prove;
 pub mod simplicial;
 
 pub use cells::CellPrices;
+pub(crate) use local::pack;
 pub use prove::{Bracket, Budget, Goal, Proof};
 
 use crate::cone::{Gauge, Rows};
