@@ -87,13 +87,14 @@ impl Prepared {
 
     /// The smallest λ at which the constant network is optimal: exact over the
     /// listed patterns; over all networks the largest price found, which a proof
-    /// confirms where the rank allows it.
-    pub fn lambda_max(&self, observer: &mut dyn Observer) -> f64 {
+    /// confirms where it is wanted and the rank allows it.
+    pub fn lambda_max(&self, proof: bool, observer: &mut dyn Observer) -> f64 {
         let Some(global) = &self.global else {
             return self.formulation.program(0.0).lambda_max();
         };
         let rows = global.oracle().x().nrows();
-        let budget = Budget { cones: (2e8 / (rows as f64 + 300.0)) as usize, memory: 1 << 28 };
+        let cones = if proof { (2e8 / (rows as f64 + 300.0)) as usize } else { 0 };
+        let budget = Budget { cones, memory: 1 << 28 };
         let progress =
             Progress { iteration: 0, upper: f64::INFINITY, lower: f64::NEG_INFINITY, active: 0 };
         let go_on = &mut |_: &_| matches!(observer.observe(&progress), ControlFlow::Continue(()));
@@ -228,7 +229,8 @@ pub struct Model {
     pub options: Options,
     /// λ in force (mean-loss convention).
     pub lambda: f64,
-    /// The smallest λ at which the zero network is optimal, for this program.
+    /// The smallest λ at which the zero network is optimal, for this program; over all networks and
+    /// with an absolute λ the largest price that local search found, without a proof.
     pub lambda_max: f64,
     /// lower ≤ optimum ≤ upper and its scope.
     pub certificate: Certificate,
@@ -290,7 +292,9 @@ pub fn fit_with_validation(
     let deadline = |share: f64| options.time_limit.map(|limit| started + limit.mul_f64(share));
     let lambda_max = {
         let mut limited = Deadline { inner: observer, deadline: deadline(0.5) };
-        positive_lambda_max(data, &prepared, &mut limited)?
+        // a given λ needs no proof of λ_max
+        let proof = !matches!(options.lambda, Lambda::Absolute(_));
+        positive_lambda_max(data, &prepared, proof, &mut limited)?
     };
     let (lambda, cross_validation) = match options.lambda {
         Lambda::Absolute(value) => (value, None),
@@ -320,6 +324,7 @@ pub fn fit_with_validation(
 pub(crate) fn positive_lambda_max(
     data: &Dataset,
     prepared: &Prepared,
+    proof: bool,
     observer: &mut dyn Observer,
 ) -> Result<f64> {
     let constant = data.y.first().filter(|y| data.y.iter().all(|v| v == *y));
@@ -331,7 +336,7 @@ pub(crate) fn positive_lambda_max(
         )));
     }
     let program = prepared.formulation.program(0.0);
-    let lambda_max = prepared.lambda_max(observer);
+    let lambda_max = prepared.lambda_max(proof, observer);
     // a λ_max of the size of its own rounding is zero
     let residual = program.residual(&vec![0.0; data.samples()]);
     if lambda_max <= 10.0 * program.operator.adjoint_rounding(&residual) {

@@ -235,7 +235,7 @@ pub fn path(
     let prepared = prepare(data, options, None)?;
     let deadline = options.time_limit.map(|limit| Instant::now() + limit);
     let mut observer = Deadline { inner: observer, deadline };
-    let lambda_max = positive_lambda_max(data, &prepared, &mut observer)?;
+    let lambda_max = positive_lambda_max(data, &prepared, true, &mut observer)?;
     let mut points: Vec<PathPoint> = vec![];
     let mut start: Option<SparseColumns> = None;
     let lambdas = lambdas(lambda_max);

@@ -208,7 +208,7 @@ pub fn audit(
     let deadline = |share: f64| options.time_limit.map(|limit| started + limit.mul_f64(share));
     observer.stage("λ_max");
     let mut limited = Deadline { inner: observer, deadline: deadline(0.25) };
-    let lambda_max = positive_lambda_max(data, &prepared, &mut limited)?;
+    let lambda_max = positive_lambda_max(data, &prepared, true, &mut limited)?;
     let lambda = choose_lambda(options, start.estimate, lambda_max)?;
     let fit = options.fit(lambda);
     fit.validate()?;
