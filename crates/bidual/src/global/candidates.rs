@@ -71,7 +71,9 @@ impl Global {
         if depth.now >= 2 || proof(gap) {
             // a known neuron may hide a dear one that differs by a few cells
             let around = AROUND.min(DEEPEST / (n * directions.len().max(1)));
-            found.extend(self.oracle.search_around(nu, &directions, around, seed + 2, level));
+            // all of them before a proof, which would find what is missing; else what can enter
+            let size = (around, if proof(gap) { usize::MAX } else { 2 * ENTERING });
+            found.extend(self.oracle.search_around(nu, &directions, size, seed + 2, level));
         }
         sort(&mut found);
         Found { gap: self.gap(state, &found, lambda), candidates: found }

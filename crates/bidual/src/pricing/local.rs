@@ -18,7 +18,7 @@ const CELLS: usize = 60;
 /// Ascents that are polished, at most.
 const POLISHED: usize = 48;
 /// Ends of a sketch differ by this angle.
-const SKETCHED: f64 = 0.03;
+const SKETCHED: f64 = 0.1;
 /// Columns ascended together: fixed, so that results do not depend on the threads.
 const BATCH: usize = 16;
 
@@ -50,20 +50,23 @@ impl Oracle {
     }
 
     /// The same from `per` seeded directions around each start, at angles from 0.3 down to 0.01:
-    /// a dear neuron may be hidden behind a known one that differs by a few cells.
+    /// a dear neuron may be hidden behind a known one that differs by a few cells. The `most` dearest
+    /// ends are polished.
     pub fn search_around(
         &self,
         nu: &[f64],
         starts: &[(Vec<f64>, bool)],
-        per: usize,
+        (per, most): (usize, usize),
         seed: u64,
         level: f64,
     ) -> Vec<Candidate> {
         let begin = self.around(starts, per, seed);
         let ends = self.ascents(nu, &begin);
         let mut chosen: Vec<&(Vec<f64>, bool, f64)> = vec![];
-        for end in &ends {
-            if chosen.iter().all(|c| !self.same(end, c, 1e-3)) {
+        // few must differ more
+        let angle = if most < ends.len() { SKETCHED } else { 1e-3 };
+        for end in dearest_first(&ends) {
+            if chosen.len() < most && chosen.iter().all(|c| !self.same(end, c, angle)) {
                 chosen.push(end);
             }
         }
@@ -81,12 +84,10 @@ impl Oracle {
         level: f64,
     ) -> Vec<Candidate> {
         let ends = self.ascents(nu, &self.around(starts, per, seed));
-        let mut order: Vec<usize> = (0..ends.len()).filter(|&k| ends[k].2 > level).collect();
-        order.sort_by(|&a, &b| ends[b].2.total_cmp(&ends[a].2).then(a.cmp(&b)));
         let mut chosen: Vec<&(Vec<f64>, bool, f64)> = vec![];
-        for k in order {
-            if chosen.len() < most && chosen.iter().all(|c| !self.same(&ends[k], c, SKETCHED)) {
-                chosen.push(&ends[k]);
+        for end in dearest_first(&ends).into_iter().take_while(|end| end.2 > level) {
+            if chosen.len() < most && chosen.iter().all(|c| !self.same(end, c, SKETCHED)) {
+                chosen.push(end);
             }
         }
         let mut t = vec![0.0; nu.len()];
@@ -350,6 +351,13 @@ impl Oracle {
         across.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         across.into_iter().map(|(i, _)| i).collect()
     }
+}
+
+/// The ends of ascents by price.
+fn dearest_first(ends: &[(Vec<f64>, bool, f64)]) -> Vec<&(Vec<f64>, bool, f64)> {
+    let mut order: Vec<_> = ends.iter().collect();
+    order.sort_by(|a, b| b.2.total_cmp(&a.2));
+    order
 }
 
 /// Packed bits 1{t ≥ 0}.
