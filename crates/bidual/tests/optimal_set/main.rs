@@ -5,5 +5,6 @@
 mod golden;
 
 mod instances;
+mod merging;
 mod pruning;
 mod set;
