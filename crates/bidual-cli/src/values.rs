@@ -28,7 +28,8 @@ pub enum BiasArg {
 /// Which of the networks with the same outputs and cost a fit returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ChooseArg {
-    /// Few neurons: those that others can replace at no cost are pruned
+    /// Few neurons: those active on the same samples are added up, and those that others can
+    /// replace at no cost are pruned
     Narrow,
     /// The fewest neurons that can be found; the report says whether that is proved
     LeastWidth,

@@ -10,7 +10,7 @@ use crate::global::{Global, Neurons, Target};
 use crate::linalg::Mat;
 use crate::loss::{Loss, WithIntercept};
 use crate::network::{Bias, Gates, Network};
-use crate::optimal_set::{DEPENDENT, prune_network};
+use crate::optimal_set::{DEPENDENT, KINK, merge_cells, prune_network};
 use crate::options::{Activation, Lambda, Options, PatternChoice};
 use crate::path::{CrossValidation, cross_validate};
 use crate::pricing::Budget;
@@ -366,14 +366,23 @@ pub(crate) fn finish(
     let mut narrow = recovered.clone();
     let mut network = recovered.clone().fold(&prepared.scaling);
     let mut upper = value(&network);
-    // the least width with the same outputs and no more weight decay
+    // fewer neurons with the same outputs and no more weight decay
     let x = prepared.scaling.apply(&data.x);
-    if let Ok(pruned) = prune_network(&recovered, &x, options.bias, options.output_bias, DEPENDENT)
-    {
-        let folded = pruned.clone().fold(&prepared.scaling);
+    // the sum of two neurons may be on a pattern that is not listed, where the bound says nothing
+    let all = prepared.global.is_some() || prepared.formulation.scope() == Scope::Complete;
+    for merge in [true, false] {
+        if merge && !all {
+            continue;
+        }
+        let narrower = match merge {
+            true => merge_cells(&narrow, &x, options.bias, KINK),
+            false => prune_network(&narrow, &x, options.bias, options.output_bias, DEPENDENT),
+        };
+        let Ok(narrower) = narrower else { continue };
+        let folded = narrower.clone().fold(&prepared.scaling);
         let after = value(&folded);
         if after <= upper + 1e-12 * upper.abs() {
-            (narrow, network, upper) = (pruned, folded, after);
+            (narrow, network, upper) = (narrower, folded, after);
         }
     }
     let mut selection = None;

@@ -50,6 +50,11 @@ pub(crate) fn column_mut(m: &mut Mat, j: usize) -> &mut [f64] {
     m.col_as_slice_mut(j)
 }
 
+/// Whether shapes and entries are equal; `faer`'s `==` panics where the shapes differ.
+pub(crate) fn same(a: &Mat, b: &Mat) -> bool {
+    a.shape() == b.shape() && a == b
+}
+
 /// `out = Xv` for column-major `x` (n×d).
 pub(crate) fn times(x: &Mat, v: &[f64], out: &mut [f64]) {
     out.fill(0.0);

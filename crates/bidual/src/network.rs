@@ -1,7 +1,7 @@
 //! The network that a person can read, run, save and export.
 
 use crate::data::Scaling;
-use crate::linalg::{Mat, axpy, column, column_mut, dot, norm};
+use crate::linalg::{Mat, axpy, column, column_mut, dot, norm, same};
 
 /// How the hidden bias enters the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub enum Bias {
 }
 
 /// Gates of a gated ReLU network: neuron j is on iff g_jᵀx ≥ t_j.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Gates {
     /// Directions g_j, d×m, a column a neuron.
     pub directions: Mat,
@@ -23,9 +23,16 @@ pub struct Gates {
     pub thresholds: Vec<f64>,
 }
 
+impl PartialEq for Gates {
+    /// Gates of different shapes are different.
+    fn eq(&self, other: &Self) -> bool {
+        self.thresholds == other.thresholds && same(&self.directions, &other.directions)
+    }
+}
+
 /// f(x) = Σ_j a_j φ(w_jᵀx + b_j) + c with φ the ReLU, or, when `gates` are
 /// present, f(x) = Σ_j a_j 1{g_jᵀx ≥ t_j}(w_jᵀx + b_j) + c.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Network {
     /// Hidden weights w_j, d×m, a column a neuron.
     pub weights: Mat,
@@ -37,6 +44,17 @@ pub struct Network {
     pub output_bias: f64,
     /// Present for gated networks only.
     pub gates: Option<Gates>,
+}
+
+impl PartialEq for Network {
+    /// Networks of different shapes are different.
+    fn eq(&self, other: &Self) -> bool {
+        same(&self.weights, &other.weights)
+            && self.biases == other.biases
+            && self.outputs == other.outputs
+            && self.output_bias == other.output_bias
+            && self.gates == other.gates
+    }
 }
 
 impl Network {
@@ -155,5 +173,42 @@ impl Network {
             }
         }
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// d inputs and m neurons, all weights 1.
+    fn ones(d: usize, m: usize, gated: bool) -> Network {
+        let ones = |d, m| Mat::from_fn(d, m, |_, _| 1.0);
+        Network {
+            weights: ones(d, m),
+            biases: vec![1.0; m],
+            outputs: vec![1.0; m],
+            output_bias: 0.0,
+            gates: gated.then(|| Gates { directions: ones(d, m), thresholds: vec![0.0; m] }),
+        }
+    }
+
+    #[test]
+    fn networks_of_different_shapes_are_different() {
+        for gated in [false, true] {
+            let network = ones(2, 3, gated);
+            assert_eq!(network, network.clone());
+            for (d, m) in [(2, 4), (3, 3), (3, 2), (2, 0), (0, 3)] {
+                assert_ne!(network, ones(d, m, gated));
+            }
+            assert_ne!(network, ones(2, 3, !gated));
+            let mut other = network.clone();
+            other.weights[(1, 2)] = 2.0;
+            assert_ne!(network, other);
+        }
+        let (mut one, mut other) = (ones(2, 3, true), ones(2, 3, true));
+        other.gates = ones(3, 3, true).gates;
+        assert_ne!(one, other);
+        one.gates = Network::constant(2, 0.0, true).gates;
+        assert_ne!(one, other);
     }
 }

@@ -1,11 +1,12 @@
 //! The enumeration of arrangements against golden cases and known counts.
 
 mod common;
-
-use std::path::Path;
+#[path = "common/golden.rs"]
+mod golden;
 
 use bidual::arrangement::{EnumerateError, count_cells, enumerate_cells, generic_bound};
 use common::{checked, counts, gaussian, strings};
+use golden::golden;
 
 fn with_ones(points: &[f64], d: usize) -> Vec<f64> {
     points.chunks(d).flat_map(|p| p.iter().copied().chain([1.0])).collect()
@@ -13,7 +14,6 @@ fn with_ones(points: &[f64], d: usize) -> Vec<f64> {
 
 #[test]
 fn golden_cases() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     for name in [
         "arr01_gauss_8x3",
         "arr02_gauss_7x4",
@@ -21,8 +21,7 @@ fn golden_cases() {
         "arr04_grid_bias_9x3",
         "arr08_wide_4x6",
     ] {
-        let text = std::fs::read_to_string(folder.join(format!("{name}.json"))).expect(name);
-        let case: serde_json::Value = serde_json::from_str(&text).expect(name);
+        let case = golden(&format!("two_layer/{name}"));
         let rows: Vec<Vec<f64>> =
             serde_json::from_value(case["data"]["X"].clone()).expect("matrix");
         let cells = checked(&rows.concat(), rows.len(), rows[0].len());

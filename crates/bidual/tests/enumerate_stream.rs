@@ -2,16 +2,18 @@
 //! known counts.
 
 mod common;
+#[path = "common/golden.rs"]
+mod golden;
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 
 use bidual::arrangement::{
     ArrangementFacts, Count, EnumerateError, Patterns, closed_patterns, count_cells,
     enumerate_cells, for_each_cell, generic_bound,
 };
 use common::{checked, counts, gaussian, strings};
+use golden::golden;
 use serde_json::Value;
 
 /// Everything that is visited, with each witness checked on the data.
@@ -53,12 +55,6 @@ fn agrees(x: &[f64], n: usize, d: usize) -> Count {
     assert_eq!((count.rank, count.hyperplanes, count.bound), facts);
     assert!(u128::from(count.open) <= count.bound);
     count
-}
-
-fn golden(name: &str) -> Value {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
-    let text = std::fs::read_to_string(root.join(format!("{name}.json"))).expect(name);
-    serde_json::from_str(&text).expect(name)
 }
 
 fn matrix(value: &Value) -> (Vec<f64>, usize, usize) {

@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 #[test]
 fn golden_values() {
-    for (name, tolerance) in [("bound01_40x3_teacher", 1e-5), ("bound03_200x10_teacher", 1e-4)] {
+    for (name, tolerance) in
+        [("two_layer/bound01_40x3_teacher", 1e-5), ("two_layer/bound03_200x10_teacher", 1e-4)]
+    {
         let case = golden(name);
         let (x, y) = (matrix(&case["data"]["X"]), vector(&case["data"]["y"]));
         let weights = unit_weights(y.len());

@@ -1,6 +1,8 @@
 //! The solvers against each other and against stored optima (summed losses, made
 //! with independent tools); warm starts, interruptions, limits and refusals.
 
+#[path = "common/golden.rs"]
+mod golden;
 #[path = "common/problems.rs"]
 mod problems;
 
@@ -14,31 +16,17 @@ use bidual::solver::{
 use bidual::{
     Activation, Bias, Dataset, Lambda, LossKind, Mat, Options, PatternChoice, Program, fit, prepare,
 };
+use golden::{golden, matrix, vector};
 use problems::{Random, random_problem};
 use serde_json::Value;
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-
-fn golden(name: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.json"));
-    serde_json::from_str(&std::fs::read_to_string(path).expect(name)).expect(name)
-}
-
-fn numbers(v: &Value) -> Vec<f64> {
-    serde_json::from_value(v.clone()).expect("numbers")
-}
-
-fn matrix(v: &Value) -> Mat {
-    let rows: Vec<Vec<f64>> = serde_json::from_value(v.clone()).expect("matrix");
-    Mat::from_fn(rows.len(), rows[0].len(), |i, j| rows[i][j])
-}
 
 /// The program of a stored case in its own (sum) convention, and its number of cells.
 fn stored(case: &Value) -> (Program, usize) {
     let (data, settings) = (&case["data"], &case["settings"]);
-    let (x, y) = (matrix(&data["X"]), numbers(&data["y"]));
+    let (x, y) = (matrix(&data["X"]), vector(&data["y"]));
     let (n, d, weights) = (x.nrows(), x.ncols(), Some(unit_weights(y.len())));
     let loss: Arc<dyn Loss> = match settings["loss"].as_str() {
         Some("logistic") => Arc::new(Logistic::new(y, weights).expect("labels")),
@@ -130,16 +118,16 @@ fn check(solution: &Solution, program: &Program, what: &str) {
 #[test]
 fn stored_optima() {
     for name in [
-        "relu01_sq",
-        "relu02_sq_small_beta",
-        "relu03_sq_10x3",
-        "relu04_bias_reg",
-        "relu05_bias_unreg_outbias",
-        "relu07_logistic",
-        "relu09_huber",
-        "gated01",
-        "relu_admm_all",
-        "relu_admm_subset",
+        "two_layer/relu01_sq",
+        "two_layer/relu02_sq_small_beta",
+        "two_layer/relu03_sq_10x3",
+        "two_layer/relu04_bias_reg",
+        "two_layer/relu05_bias_unreg_outbias",
+        "two_layer/relu07_logistic",
+        "two_layer/relu09_huber",
+        "two_layer/gated01",
+        "sdp_and_robust/relu_admm_all",
+        "sdp_and_robust/relu_admm_subset",
     ] {
         let case = golden(name);
         let (program, cells) = stored(&case);
@@ -162,13 +150,13 @@ fn stored_optima() {
             assert!((solution.upper - value).abs() <= tolerance, "{what}: {}", solution.upper);
             assert!(solution.lower <= value + 0.1 * tolerance, "{what}");
             assert!(solution.upper >= value - 0.1 * tolerance, "{what}");
-            if expected["outputs_z"].is_array() && name != "relu09_huber" {
+            if expected["outputs_z"].is_array() && name != "two_layer/relu09_huber" {
                 let f = program.restrict(&solution.z.columns).outputs(&solution.z.values);
                 let shift = |f: &[f64], z: &[f64]| match program.loss.as_intercept() {
                     Some(_) => (0..f.len()).map(|i| z[i] - f[i]).sum::<f64>() / f.len() as f64,
                     None => 0.0,
                 };
-                let z = numbers(&expected["outputs_z"]);
+                let z = vector(&expected["outputs_z"]);
                 let c = shift(&f, &z);
                 for (f, z) in f.iter().zip(&z) {
                     assert!((f + c - z).abs() <= 2e-3, "{what}: {f} against {z}");
@@ -176,7 +164,7 @@ fn stored_optima() {
             }
         }
         if expected["dual_nu"].is_array() {
-            let mut nu = numbers(&expected["dual_nu"]);
+            let mut nu = vector(&expected["dual_nu"]);
             program.loss.clip_dual(&mut nu);
             let kappa = program.price(&nu, 0.0, &mut program.multipliers()).kappa();
             assert!((kappa - program.lambda).abs() <= 1e-6, "{name}: κ = {kappa}");

@@ -38,7 +38,9 @@ fn network_of(w: &Mat, a: &[f64]) -> Network {
 
 #[test]
 fn golden_stationary_points() {
-    for (name, global) in [("stat01_one_neuron_local", false), ("stat03_global", true)] {
+    for (name, global) in
+        [("two_layer/stat01_one_neuron_local", false), ("two_layer/stat03_global", true)]
+    {
         let (x, y, w, a, beta, expected) = stationary_case(name);
         let network = network_of(&w, &a);
         let nu = residual_squared(&y, &network.predict(&x));
@@ -216,7 +218,7 @@ fn free_bias_has_no_price() {
 
 #[test]
 fn path_between_points() {
-    let case = golden("path01");
+    let case = golden("two_layer/path01");
     let betas = vector(&case["data"]["betas"]);
     let values = vector(&case["expected"]["opt_values"]);
     let norms = vector(&case["expected"]["regulariser_N"]);

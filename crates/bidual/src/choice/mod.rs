@@ -27,7 +27,8 @@ pub const UNCHANGED: f64 = 1e-9;
 /// Which of the networks with the same outputs and cost a fit returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Choose {
-    /// Few neurons: those that others can replace at no cost are pruned.
+    /// Few neurons: those of one closed cell are added up, and those that others can replace at no
+    /// cost are pruned.
     #[default]
     Narrow,
     /// The fewest neurons, where the directions are few enough to tell.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::numeric::{compensated_sum, product_at_most, quotient_down};
+use super::numeric::{product_at_most, quotient_down};
 use super::samples::{Samples, middle_of_minimisers};
 use super::{ConicForm, Loss, LossError};
 
@@ -19,17 +19,13 @@ pub struct Absolute {
 impl Absolute {
     /// Targets `y ∈ R^n`, finite; `weights` as they are, or `1/n` each for `None`.
     pub fn new(y: Vec<f64>, weights: Option<Vec<f64>>) -> Result<Self, LossError> {
-        Ok(Self { data: Samples::new(y, weights, false)? })
+        Ok(Self { data: Samples::with_targets(y, weights)? })
     }
 }
 
 impl Loss for Absolute {
     fn name(&self) -> &'static str {
         "absolute"
-    }
-
-    fn samples(&self) -> usize {
-        self.data.len()
     }
 
     fn weights(&self) -> &[f64] {
@@ -96,10 +92,8 @@ impl Loss for Absolute {
         (f - y).abs()
     }
 
-    /// The dual is linear in `t`: an end of the interval.
     fn dual_scale(&self, nu: &[f64], cap: f64) -> Option<f64> {
-        let slope = compensated_sum(self.data.zip(nu).map(|(v, y, _)| v * y));
-        Some(if slope > 0.0 { cap } else { 0.0 })
+        self.data.linear_scale(nu, cap)
     }
 
     fn is_smooth(&self) -> bool {

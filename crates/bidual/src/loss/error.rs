@@ -63,7 +63,7 @@ impl fmt::Display for LossError {
         match self {
             LossError::Empty => write!(out, "a loss needs at least one sample"),
             LossError::Length { targets, weights } => {
-                write!(out, "{weights} weights for {targets} targets")
+                write!(out, "{weights} weights for {targets} targets; give one weight per target")
             }
             LossError::Target { index, value } => {
                 write!(out, "target {index} is {value}; it must be finite")

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::numeric::{product_at_most, quotient_down};
-use super::samples::{Samples, middle_of_minimisers};
+use super::samples::{Samples, label_product, middle_of_minimisers};
 use super::{ConicForm, Loss, LossError};
 
 /// Hinge loss `ℓ(f, y) = (1 − yf)₊` with labels `y = ±1`.
@@ -19,17 +18,13 @@ pub struct Hinge {
 impl Hinge {
     /// Labels `y ∈ {−1, 1}^n`; `weights` as they are, or `1/n` each for `None`.
     pub fn new(y: Vec<f64>, weights: Option<Vec<f64>>) -> Result<Self, LossError> {
-        Ok(Self { data: Samples::new(y, weights, true)? })
+        Ok(Self { data: Samples::with_labels(y, weights)? })
     }
 }
 
 impl Loss for Hinge {
     fn name(&self) -> &'static str {
         "hinge"
-    }
-
-    fn samples(&self) -> usize {
-        self.data.len()
     }
 
     fn weights(&self) -> &[f64] {
@@ -64,22 +59,17 @@ impl Loss for Hinge {
 
     fn dual_value(&self, nu: &[f64], t: f64) -> f64 {
         self.data.dual_value(nu, t, |v, y, w| {
-            // The sign is read from the factors: a product may underflow.
-            let p = if t > 0.0 { y * v } else { -y * v };
-            if p.is_nan() || p < 0.0 || !product_at_most(t.abs(), p, w) {
-                return None;
-            }
-            let p = t.abs() * p;
+            let p = label_product(t, v, y, w)?;
             Some((p, p))
         })
     }
 
     fn max_scale(&self, nu: &[f64]) -> f64 {
-        self.data.max_scale(nu, |v, y, w| if y * v > 0.0 { quotient_down(w, v.abs()) } else { 0.0 })
+        self.data.max_unit_scale(nu)
     }
 
     fn clip_dual(&self, nu: &mut [f64]) {
-        self.data.clip(nu, |v, y, w| y * (y * v).max(0.0).min(w));
+        self.data.clip_unit(nu);
     }
 
     /// `∞`: there is a kink.

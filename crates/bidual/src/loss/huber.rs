@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::numeric::{increasing_root, product_at_most, product_down, quotient_down};
-use super::samples::Samples;
+use super::samples::{Samples, quadratic_term};
 use super::{ConicForm, Loss, LossError};
 
 /// Huber loss with threshold `δ > 0`: with `r = f − y`, `ℓ = ½r²` if `|r| ≤ δ`, else `δ|r| − ½δ²`.
@@ -24,7 +24,7 @@ impl Huber {
         if !(delta > 0.0 && delta.is_finite()) {
             return Err(LossError::Delta { value: delta });
         }
-        Ok(Self { data: Samples::new(y, weights, false)?, delta })
+        Ok(Self { data: Samples::with_targets(y, weights)?, delta })
     }
 
     /// The threshold `δ`.
@@ -41,10 +41,6 @@ impl Huber {
 impl Loss for Huber {
     fn name(&self) -> &'static str {
         "huber"
-    }
-
-    fn samples(&self) -> usize {
-        self.data.len()
     }
 
     fn weights(&self) -> &[f64] {
@@ -78,12 +74,7 @@ impl Loss for Huber {
 
     fn dual_value(&self, nu: &[f64], t: f64) -> f64 {
         self.data.dual_value(nu, t, |v, y, w| {
-            if !product_at_most(t.abs(), v.abs(), self.bound(w)) {
-                return None;
-            }
-            let v = t * v;
-            let (linear, quadratic) = (v * y, 0.5 * v * (v / w));
-            Some((linear - quadratic, linear.abs() + quadratic))
+            product_at_most(t.abs(), v.abs(), self.bound(w)).then(|| quadratic_term(t * v, y, w))
         })
     }
 

@@ -208,10 +208,6 @@ impl Loss for WithIntercept {
         self.inner.name()
     }
 
-    fn samples(&self) -> usize {
-        self.inner.samples()
-    }
-
     fn weights(&self) -> &[f64] {
         self.inner.weights()
     }

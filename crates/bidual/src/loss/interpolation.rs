@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::numeric::compensated_sum;
 use super::samples::Samples;
 use super::{ConicForm, Loss, LossError};
 
@@ -25,7 +24,7 @@ impl Interpolation {
     /// Targets `y ∈ R^n`, finite. A positive weight means that the sample must be fitted, a weight
     /// of 0 that it is left out.
     pub fn new(y: Vec<f64>, weights: Option<Vec<f64>>) -> Result<Self, LossError> {
-        Ok(Self::of(Samples::new(y, weights, false)?))
+        Ok(Self::of(Samples::with_targets(y, weights)?))
     }
 
     fn of(data: Samples) -> Self {
@@ -42,10 +41,6 @@ impl Interpolation {
 impl Loss for Interpolation {
     fn name(&self) -> &'static str {
         "interpolation"
-    }
-
-    fn samples(&self) -> usize {
-        self.data.len()
     }
 
     fn weights(&self) -> &[f64] {
@@ -117,10 +112,8 @@ impl Loss for Interpolation {
         true
     }
 
-    /// The dual is linear in `t`: an end of the interval.
     fn dual_scale(&self, nu: &[f64], cap: f64) -> Option<f64> {
-        let slope = compensated_sum(self.data.zip(nu).map(|(v, y, _)| v * y));
-        Some(if slope > 0.0 { cap } else { 0.0 })
+        self.data.linear_scale(nu, cap)
     }
 
     fn is_smooth(&self) -> bool {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::numeric::{compensated_sum, increasing_root, product_at_most, quotient_down};
-use super::samples::Samples;
+use super::numeric::{compensated_sum, increasing_root};
+use super::samples::{Samples, label_product};
 use super::{ConicForm, Loss, LossError};
 
 /// Logistic loss `ℓ(f, y) = ln(1 + e^{−yf})` with labels `y = ±1`.
@@ -19,7 +19,7 @@ pub struct Logistic {
 impl Logistic {
     /// Labels `y ∈ {−1, 1}^n`; `weights` as they are, or `1/n` each for `None`.
     pub fn new(y: Vec<f64>, weights: Option<Vec<f64>>) -> Result<Self, LossError> {
-        Ok(Self { data: Samples::new(y, weights, true)? })
+        Ok(Self { data: Samples::with_labels(y, weights)? })
     }
 }
 
@@ -44,10 +44,6 @@ fn negative_entropy(p: f64) -> (f64, f64) {
 impl Loss for Logistic {
     fn name(&self) -> &'static str {
         "logistic"
-    }
-
-    fn samples(&self) -> usize {
-        self.data.len()
     }
 
     fn weights(&self) -> &[f64] {
@@ -82,22 +78,17 @@ impl Loss for Logistic {
 
     fn dual_value(&self, nu: &[f64], t: f64) -> f64 {
         self.data.dual_value(nu, t, |v, y, w| {
-            // The sign is read from the factors: a product may underflow.
-            let p = if t > 0.0 { y * v } else { -y * v };
-            if p.is_nan() || p < 0.0 || !product_at_most(t.abs(), p, w) {
-                return None;
-            }
-            let (value, size) = negative_entropy(t.abs() * p / w);
+            let (value, size) = negative_entropy(label_product(t, v, y, w)? / w);
             Some((-w * value, w * size))
         })
     }
 
     fn max_scale(&self, nu: &[f64]) -> f64 {
-        self.data.max_scale(nu, |v, y, w| if y * v > 0.0 { quotient_down(w, v.abs()) } else { 0.0 })
+        self.data.max_unit_scale(nu)
     }
 
     fn clip_dual(&self, nu: &mut [f64]) {
-        self.data.clip(nu, |v, y, w| y * (y * v).max(0.0).min(w));
+        self.data.clip_unit(nu);
     }
 
     fn curvature_bound(&self) -> f64 {

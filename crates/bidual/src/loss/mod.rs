@@ -84,7 +84,9 @@ pub trait Loss: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// Number of samples `n`.
-    fn samples(&self) -> usize;
+    fn samples(&self) -> usize {
+        self.targets().len()
+    }
 
     /// Sample weights `ω`, length `n`.
     fn weights(&self) -> &[f64];

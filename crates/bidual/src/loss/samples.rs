@@ -11,30 +11,29 @@ pub(super) struct Samples {
 }
 
 impl Samples {
-    pub(super) fn new(
-        y: Vec<f64>,
-        weights: Option<Vec<f64>>,
-        labels: bool,
-    ) -> Result<Self, LossError> {
+    /// Labels ±1.
+    pub(super) fn with_labels(y: Vec<f64>, weights: Option<Vec<f64>>) -> Result<Self, LossError> {
+        let samples = Self::with_targets(y, weights)?;
+        match samples.y.iter().position(|y| y.abs() != 1.0) {
+            Some(index) => Err(LossError::Label { index, value: samples.y[index] }),
+            None => Ok(samples),
+        }
+    }
+
+    /// Finite targets; the weights `None` stand for the mean.
+    pub(super) fn with_targets(y: Vec<f64>, weights: Option<Vec<f64>>) -> Result<Self, LossError> {
         if y.is_empty() {
             return Err(LossError::Empty);
         }
-        for (index, &value) in y.iter().enumerate() {
-            if !value.is_finite() {
-                return Err(LossError::Target { index, value });
-            }
-            if labels && value.abs() != 1.0 {
-                return Err(LossError::Label { index, value });
-            }
+        if let Some(index) = y.iter().position(|y| !y.is_finite()) {
+            return Err(LossError::Target { index, value: y[index] });
         }
         let w = weights.unwrap_or_else(|| mean_weights(y.len()));
         if w.len() != y.len() {
             return Err(LossError::Length { targets: y.len(), weights: w.len() });
         }
-        for (index, &value) in w.iter().enumerate() {
-            if !value.is_finite() || value < 0.0 {
-                return Err(LossError::Weight { index, value });
-            }
+        if let Some(index) = w.iter().position(|w| !(w.is_finite() && *w >= 0.0)) {
+            return Err(LossError::Weight { index, value: w[index] });
         }
         let value = compensated_sum(w.iter().copied());
         if !(value > 0.0 && value.is_finite()) {
@@ -150,6 +149,22 @@ impl Samples {
         }
     }
 
+    /// [`Samples::max_scale`] where the domain is `0 ≤ y_i ν_i ≤ ω_i`.
+    pub(super) fn max_unit_scale(&self, nu: &[f64]) -> f64 {
+        self.max_scale(nu, |v, y, w| if y * v > 0.0 { quotient_down(w, v.abs()) } else { 0.0 })
+    }
+
+    /// [`Samples::clip`] to the domain `0 ≤ y_i ν_i ≤ ω_i`.
+    pub(super) fn clip_unit(&self, nu: &mut [f64]) {
+        self.clip(nu, |v, y, w| y * (y * v).max(0.0).min(w));
+    }
+
+    /// The maximiser on `[0, cap]` of the dual where it is the linear `tνᵀy`: an end.
+    pub(super) fn linear_scale(&self, nu: &[f64], cap: f64) -> Option<f64> {
+        let slope = compensated_sum(self.zip(nu).map(|(v, y, _)| v * y));
+        Some(if slope > 0.0 { cap } else { 0.0 })
+    }
+
     /// `Σν_i y_i / Σ(ν_i²/ω_i)` clipped to `[0, cap]`: the maximiser of the dual where it is the
     /// quadratic `tνᵀy − ½t²Σν_i²/ω_i`.
     pub(super) fn quadratic_scale(&self, nu: &[f64], cap: f64) -> Option<f64> {
@@ -201,6 +216,19 @@ impl Samples {
         }
         (sum.value(), slope, magnitude)
     }
+}
+
+/// `|tν|` of a sample with label `y` where `0 ≤ y·tν ≤ bound` in exact arithmetic.
+pub(super) fn label_product(t: f64, v: f64, y: f64, bound: f64) -> Option<f64> {
+    // The sign is read from the factors: a product may underflow.
+    let p = if t > 0.0 { y * v } else { -y * v };
+    (p >= 0.0 && product_at_most(t.abs(), p, bound)).then(|| t.abs() * p)
+}
+
+/// The dual term `νy − ½ν²/ω` and the sum of the absolute values of its parts.
+pub(super) fn quadratic_term(v: f64, y: f64, w: f64) -> (f64, f64) {
+    let (linear, quadratic) = (v * y, 0.5 * v * (v / w));
+    (linear - quadratic, linear.abs() + quadratic)
 }
 
 /// Minimiser of the convex piecewise-linear function of one variable whose slope is `−initial`

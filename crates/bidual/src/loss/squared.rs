@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::numeric::compensated_sum;
-use super::samples::Samples;
+use super::samples::{Samples, quadratic_term};
 use super::{ConicForm, Loss, LossError};
 
 /// Squared loss `ℓ(f, y) = ½(f−y)²`.
@@ -18,17 +18,13 @@ pub struct Squared {
 impl Squared {
     /// Targets `y ∈ R^n`, finite; `weights` as they are, or `1/n` each for `None`.
     pub fn new(y: Vec<f64>, weights: Option<Vec<f64>>) -> Result<Self, LossError> {
-        Ok(Self { data: Samples::new(y, weights, false)? })
+        Ok(Self { data: Samples::with_targets(y, weights)? })
     }
 }
 
 impl Loss for Squared {
     fn name(&self) -> &'static str {
         "squared"
-    }
-
-    fn samples(&self) -> usize {
-        self.data.len()
     }
 
     fn weights(&self) -> &[f64] {
@@ -56,11 +52,7 @@ impl Loss for Squared {
     }
 
     fn dual_value(&self, nu: &[f64], t: f64) -> f64 {
-        self.data.dual_value(nu, t, |v, y, w| {
-            let v = t * v;
-            let (linear, quadratic) = (v * y, 0.5 * v * (v / w));
-            Some((linear - quadratic, linear.abs() + quadratic))
-        })
+        self.data.dual_value(nu, t, |v, y, w| Some(quadratic_term(t * v, y, w)))
     }
 
     fn max_scale(&self, nu: &[f64]) -> f64 {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::numeric::increasing_root;
-use super::samples::Samples;
+use super::samples::{Samples, label_product, quadratic_term};
 use super::{ConicForm, Loss, LossError};
 
 /// Squared hinge loss `ℓ(f, y) = ½(1 − yf)₊²` with labels `y = ±1`.
@@ -18,17 +18,13 @@ pub struct SquaredHinge {
 impl SquaredHinge {
     /// Labels `y ∈ {−1, 1}^n`; `weights` as they are, or `1/n` each for `None`.
     pub fn new(y: Vec<f64>, weights: Option<Vec<f64>>) -> Result<Self, LossError> {
-        Ok(Self { data: Samples::new(y, weights, true)? })
+        Ok(Self { data: Samples::with_labels(y, weights)? })
     }
 }
 
 impl Loss for SquaredHinge {
     fn name(&self) -> &'static str {
         "squared hinge"
-    }
-
-    fn samples(&self) -> usize {
-        self.data.len()
     }
 
     fn weights(&self) -> &[f64] {
@@ -64,14 +60,9 @@ impl Loss for SquaredHinge {
 
     fn dual_value(&self, nu: &[f64], t: f64) -> f64 {
         self.data.dual_value(nu, t, |v, y, w| {
-            // The sign is read from the factors: a product may underflow.
-            let p = if t > 0.0 { y * v } else { -y * v };
-            if p.is_nan() || p < 0.0 {
-                return None;
-            }
-            let p = t.abs() * p;
-            let quadratic = 0.5 * p * (p / w);
-            Some((p - quadratic, p + quadratic))
+            let p = label_product(t, v, y, f64::INFINITY)?;
+            // yν = p and y² = 1
+            Some(quadratic_term(p, 1.0, w))
         })
     }
 

@@ -3,7 +3,7 @@
 use super::{bounded_least_squares, gauge};
 use crate::arrangement::Patterns;
 use crate::cone::{Rows, Workspace, project};
-use crate::linalg::{Mat, axpy, column, column_mut, dot, norm};
+use crate::linalg::{Mat, axpy, column, column_mut, dot, norm, same};
 use crate::network::Bias;
 use crate::{Error, Result};
 use rayon::prelude::*;
@@ -15,7 +15,7 @@ pub const PRICE_TOLERANCE: f64 = 1e-6;
 const SAME: f64 = 1e-4;
 
 /// Unit-gauge directions with the sign of their output weight.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Directions {
     /// u_k, d×k, ρ(u_k) = 1.
     pub directions: Mat,
@@ -23,6 +23,15 @@ pub struct Directions {
     pub signs: Vec<f64>,
     /// sign·νᵀφ(Xu_k).
     pub prices: Vec<f64>,
+}
+
+impl PartialEq for Directions {
+    /// Lists of different shapes are different.
+    fn eq(&self, other: &Self) -> bool {
+        same(&self.directions, &other.directions)
+            && self.signs == other.signs
+            && self.prices == other.prices
+    }
 }
 
 impl Directions {

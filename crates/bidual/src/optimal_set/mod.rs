@@ -20,6 +20,7 @@ mod columns;
 mod concave;
 mod directions;
 mod least_squares;
+mod merge;
 mod program;
 mod prune;
 mod ranges;
@@ -29,6 +30,7 @@ pub use choose::{Chosen, NarrowNetwork};
 pub use concave::{PathValue, path_bounds};
 pub use directions::{Directions, PRICE_TOLERANCE, cell_directions, fit_sizes, optimal_directions};
 pub(crate) use least_squares::bounded_least_squares;
+pub use merge::{KINK, merge_cells};
 pub use prune::{DEPENDENT, prune, prune_network};
 pub use ranges::Range;
 pub use set::{OptimalSet, SetOptions, feature_rank};
@@ -108,6 +110,17 @@ pub fn beta_estimate(nu: &[f64], phi: &Mat, c: &[f64]) -> Option<f64> {
     let paid: f64 =
         c.iter().enumerate().map(|(k, c)| c * crate::linalg::dot(column(phi, k), nu)).sum();
     (total > 0.0).then(|| paid / total)
+}
+
+fn check_features(network: &Network, x: &Mat) -> Result<()> {
+    if network.inputs() == x.ncols() {
+        return Ok(());
+    }
+    Err(Error::Data(format!(
+        "the network takes {} features but the data have {}",
+        network.inputs(),
+        x.ncols()
+    )))
 }
 
 /// Shapes of (Φ, Z, c), finite entries, c ≥ 0.

@@ -1,7 +1,7 @@
 //! Narrower networks with the same outputs and no more weight decay.
 
 use super::columns::Columns;
-use super::{check_shapes, gauge, unit_features, with_sizes};
+use super::{check_features, check_shapes, gauge, unit_features, with_sizes};
 use crate::linalg::{Mat, axpy, column, norm};
 use crate::network::{Bias, Network};
 use crate::{Error, Result};
@@ -236,13 +236,7 @@ pub fn prune_network(
     free_output_bias: bool,
     tolerance: f64,
 ) -> Result<Network> {
-    if network.inputs() != x.ncols() {
-        return Err(Error::Data(format!(
-            "the network takes {} features but the data have {}",
-            network.inputs(),
-            x.ncols()
-        )));
-    }
+    check_features(network, x)?;
     let mut folded = network.clone();
     for j in 0..network.neurons() {
         let (b, a) = (network.biases[j], network.outputs[j]);

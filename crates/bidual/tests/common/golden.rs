@@ -30,15 +30,20 @@ impl Random {
         r * (std::f64::consts::TAU * self.uniform()).cos()
     }
 
+    pub fn normals(&mut self, n: usize, scale: f64) -> Vec<f64> {
+        (0..n).map(|_| scale * self.normal()).collect()
+    }
+
     pub fn matrix(&mut self, n: usize, d: usize) -> Mat {
         Mat::from_fn(n, d, |_, _| self.normal())
     }
 }
 
+/// A case of the repository's reference optima, such as "two_layer/relu01_sq".
 pub fn golden(name: &str) -> Value {
-    let path = format!("{}/../../tests/golden/two_layer/{name}.json", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(path).expect("golden case");
-    serde_json::from_str(&text).expect("JSON")
+    let path = format!("{}/../../tests/golden/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).expect(name);
+    serde_json::from_str(&text).expect(name)
 }
 
 pub fn vector(v: &Value) -> Vec<f64> {

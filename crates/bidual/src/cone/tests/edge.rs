@@ -255,7 +255,7 @@ fn numbers(text: &str, key: &str, count: usize) -> Vec<f64> {
 
 #[test]
 fn golden_projection() {
-    let text = include_str!("../../../tests/golden/cone01.json");
+    let text = include_str!("../../../../../tests/golden/two_layer/cone01.json");
     let x = numbers(text, "X", 24);
     let w = numbers(text, "w", 3);
     let plus: Vec<bool> = "11101000".chars().map(|ch| ch == '1').collect();

@@ -1,219 +1,13 @@
-//! The optimal set: pruning, ranges and choices within it, against enumeration of all supports and
-//! a golden case. Tolerances are next to each check.
-
-#[path = "common/golden.rs"]
-mod golden;
+//! Ranges and choices within the optimal set.
 
 use bidual::arrangement::Arrangement;
 use bidual::loss::{Logistic, Loss, Squared};
 use bidual::optimal_set::*;
 use bidual::stationarity::*;
 use bidual::{Bias, Mat, Network};
-use golden::*;
 
-/// Dependent, repeated, zero and badly scaled columns with sizes. With `optimal`, every column has
-/// price exactly 1 at one ν with Zᵀν = 0, as at an optimum.
-fn instance(seed: u64, k: usize, optimal: bool) -> (Mat, Mat, Vec<f64>) {
-    let mut r = Random(seed);
-    let n = 5 + r.below(8);
-    let rank = 2 + r.below(n - 1);
-    let q = r.below(3);
-    let mut z = r.matrix(n, q);
-    if q > 0 {
-        (0..n).for_each(|i| z[(i, 0)] = 1.0);
-    }
-    let left = r.matrix(n, rank);
-    let right = r.matrix(rank, k);
-    let mut phi = &left * &right;
-    for j in 1..k {
-        match r.below(8) {
-            0 => {
-                let other = r.below(j);
-                (0..n).for_each(|i| phi[(i, j)] = phi[(i, other)]);
-            }
-            1 if !optimal => (0..n).for_each(|i| phi[(i, j)] = 0.0),
-            _ => {}
-        }
-    }
-    let nu: Vec<f64> = loop {
-        let mut v: Vec<f64> = (0..n).map(|_| r.normal()).collect();
-        for _ in 0..2 {
-            // Gram–Schmidt on at most two columns
-            let one: Vec<f64> = column_or_empty(&z, 0);
-            let mut two = column_or_empty(&z, 1);
-            if q > 1 {
-                let t = dot(&one, &two) / dot(&one, &one);
-                two.iter_mut().zip(&one).for_each(|(a, b)| *a -= t * b);
-            }
-            for u in [one, two].iter().filter(|u| !u.is_empty()) {
-                let t = dot(u, &v) / dot(u, u);
-                v.iter_mut().zip(u).for_each(|(a, b)| *a -= t * b);
-            }
-        }
-        if norm(&v) > 0.1 {
-            break v;
-        }
-    };
-    for j in 0..k {
-        let factor = if optimal {
-            1.0 / dot(&nu, column(&phi, j))
-        } else {
-            10f64.powf(12.0 * (r.uniform() - 0.5))
-        };
-        (0..n).for_each(|i| phi[(i, j)] *= factor);
-    }
-    let c = (0..k)
-        .map(|_| match r.below(6) {
-            0 => 0.0,
-            1 => 1e-9 * r.uniform(),
-            _ => r.uniform(),
-        })
-        .collect();
-    (phi, z, c)
-}
-
-fn column_or_empty(z: &Mat, j: usize) -> Vec<f64> {
-    if j < z.ncols() { column(z, j).to_vec() } else { vec![] }
-}
-
-/// [Φ_S, Z] with columns of norm one: smallest singular value over the largest.
-fn conditioning(phi: &Mat, z: &Mat, c: &[f64]) -> f64 {
-    let support: Vec<usize> = (0..c.len()).filter(|&k| c[k] > 0.0).collect();
-    let m = support.len() + z.ncols();
-    if m == 0 {
-        return 1.0;
-    }
-    assert!(m <= phi.nrows(), "more columns than rows");
-    let col = |j: usize| {
-        if j < support.len() { column(phi, support[j]) } else { column(z, j - support.len()) }
-    };
-    let unit = Mat::from_fn(phi.nrows(), m, |i, j| col(j)[i] / norm(col(j)));
-    let values = unit.singular_values().expect("finite");
-    values[m - 1] / values[0]
-}
-
-#[test]
-fn pruning_keeps_outputs_and_cost_and_ends_independent() {
-    let (mut worst_fit, mut worst_cost, mut worst_condition) = (0.0f64, f64::NEG_INFINITY, 1.0f64);
-    for seed in 0..600 {
-        let optimal = seed % 2 == 0;
-        let k = 1 + (seed as usize * 7) % 90;
-        let (phi, z, c) = instance(seed, k, optimal);
-        let pruned = prune(&phi, &z, &c, DEPENDENT).expect("well formed");
-        let scale: f64 = (0..k).map(|j| c[j].max(pruned[j]) * norm(column(&phi, j))).sum();
-        let difference: Vec<f64> =
-            times(&phi, &c).iter().zip(times(&phi, &pruned)).map(|(a, b)| a - b).collect();
-        let (before, after): (f64, f64) = (c.iter().sum(), pruned.iter().sum());
-        if before > 0.0 {
-            worst_fit = worst_fit.max(off_span(&z, &difference) / scale.max(1e-300));
-            worst_cost = worst_cost.max(after / before - 1.0);
-            if optimal {
-                assert!((after / before - 1.0).abs() < 1e-9, "seed {seed}: the cost is constant");
-            }
-        }
-        worst_condition = worst_condition.min(conditioning(&phi, &z, &pruned));
-        assert!(pruned.iter().all(|v| *v >= 0.0));
-    }
-    println!("fit {worst_fit:e}, cost {worst_cost:e}, condition {worst_condition:e}");
-    assert!(worst_fit < 1e-12, "outputs move by {worst_fit:e}");
-    assert!(worst_cost < 1e-12, "cost rises by {worst_cost:e}");
-    assert!(worst_condition > 1e-10, "columns still depend: {worst_condition:e}");
-}
-
-/// Columns that depend on each other up to noise: whatever counts as dependent, the outputs move by
-/// less than k times the tolerance and the cost does not rise.
-#[test]
-fn pruning_almost_dependent_columns() {
-    let (mut worst_fit, mut worst_cost) = (0.0f64, f64::NEG_INFINITY);
-    for seed in 3000..3300 {
-        let k = 5 + (seed as usize * 7) % 40;
-        let (mut phi, z, c) = instance(seed, k, false);
-        let mut r = Random(seed);
-        let noise = 10f64.powf(-14.0 + 6.0 * r.uniform());
-        for j in 0..k {
-            let size = norm(column(&phi, j));
-            (0..phi.nrows()).for_each(|i| phi[(i, j)] += noise * size * r.normal());
-        }
-        let pruned = prune(&phi, &z, &c, DEPENDENT).expect("well formed");
-        let scale: f64 = (0..k).map(|j| c[j].max(pruned[j]) * norm(column(&phi, j))).sum();
-        let difference: Vec<f64> =
-            times(&phi, &c).iter().zip(times(&phi, &pruned)).map(|(a, b)| a - b).collect();
-        worst_fit = worst_fit.max(off_span(&z, &difference) / scale.max(1e-300));
-        let (before, after): (f64, f64) = (c.iter().sum(), pruned.iter().sum());
-        worst_cost = worst_cost.max(after / before - 1.0);
-        assert!(width(&pruned) + z.ncols() <= phi.nrows());
-    }
-    println!("almost dependent: fit {worst_fit:e}, cost {worst_cost:e}");
-    assert!(worst_fit < 1e-11, "outputs move by {worst_fit:e}");
-    assert!(worst_cost < 1e-12, "cost rises by {worst_cost:e}");
-}
-
-#[test]
-fn pruning_forty_four_neurons_on_ten_samples() {
-    let mut r = Random(44);
-    let x = r.matrix(10, 3);
-    let network = Network {
-        weights: r.matrix(3, 44),
-        biases: vec![0.0; 44],
-        outputs: (0..44).map(|_| r.normal()).collect(),
-        output_bias: 0.3,
-        gates: None,
-    };
-    let narrow = prune_network(&network, &x, Bias::None, true, DEPENDENT).expect("well formed");
-    assert!(narrow.neurons() <= 9, "{} neurons", narrow.neurons());
-    let mut balanced = network.clone();
-    balanced.balance(Bias::None);
-    assert!(narrow.weight_decay(Bias::None) <= balanced.weight_decay(Bias::None) * (1.0 + 1e-12));
-    for (a, b) in narrow.predict(&x).iter().zip(network.predict(&x)) {
-        assert!((a - b).abs() < 1e-11, "{a} {b}");
-    }
-    // the larger of two equal neurons' directions stays
-    let twins = Network {
-        weights: Mat::from_fn(
-            3,
-            2,
-            |i, j| if i == 0 { [1.0, 2.0][j] } else { 0.5 * [1.0, 2.0][j] },
-        ),
-        biases: vec![0.0; 2],
-        outputs: vec![1.0, 3.0],
-        output_bias: 0.0,
-        gates: None,
-    };
-    let one = prune_network(&twins, &x, Bias::None, false, DEPENDENT).expect("well formed");
-    assert_eq!(one.neurons(), 1);
-    let wide = prune_network(&network, &Mat::zeros(10, 2), Bias::None, false, DEPENDENT);
-    assert!(wide.is_err());
-}
-
-#[test]
-fn biases_in_pruning() {
-    let mut r = Random(5);
-    let x = r.matrix(8, 2);
-    let mut network = Network {
-        weights: r.matrix(2, 30),
-        biases: (0..30).map(|_| r.normal()).collect(),
-        outputs: (0..30).map(|_| r.normal()).collect(),
-        output_bias: -0.7,
-        gates: None,
-    };
-    for bias in [Bias::Penalised, Bias::Free] {
-        if bias == Bias::Free {
-            (0..2).for_each(|i| network.weights[(i, 4)] = 0.0);
-            network.biases[4] = 2.0;
-        }
-        let mut balanced = network.clone();
-        balanced.balance(bias);
-        let narrow = prune_network(&network, &x, bias, true, DEPENDENT).expect("well formed");
-        assert!(narrow.neurons() <= 7);
-        let constant = if bias == Bias::Free { balanced.outputs[4].powi(2) / 2.0 } else { 0.0 };
-        let before = balanced.weight_decay(bias) - constant;
-        assert!(narrow.weight_decay(bias) <= before * (1.0 + 1e-12));
-        for (a, b) in narrow.predict(&x).iter().zip(network.predict(&x)) {
-            assert!((a - b).abs() < 1e-11, "{a} {b}");
-        }
-    }
-    assert!(prune_network(&network, &x, Bias::Free, false, DEPENDENT).is_err());
-}
+use crate::golden::*;
+use crate::instances::*;
 
 /// Every vertex of {c ≥ 0 : Φc + Zc₀ = f}: all supports by least squares.
 fn vertices(phi: &Mat, z: &Mat, f: &[f64]) -> Vec<Vec<f64>> {
@@ -345,7 +139,7 @@ fn validation_choice_is_optimal() {
 
 #[test]
 fn golden_optimal_set() {
-    let case = golden("optset01");
+    let case = golden("two_layer/optset01");
     let (x, y) = (matrix(&case["data"]["X"]), vector(&case["data"]["y"]));
     let (beta, expected) = (case["settings"]["beta"].as_f64().expect("β"), &case["expected"]);
     let (nu, f) = (vector(&expected["dual_nu"]), vector(&expected["outputs_z"]));
@@ -405,7 +199,7 @@ fn golden_optimal_set() {
 #[test]
 fn trained_networks() {
     use bidual::{Dataset, Lambda, Options, PatternChoice, fit, solver::silent};
-    let case = golden("optset01");
+    let case = golden("two_layer/optset01");
     let (x, y) = (matrix(&case["data"]["X"]), vector(&case["data"]["y"]));
     let n = y.len() as f64;
     for (bias, output_bias) in
