@@ -301,6 +301,10 @@ impl Global {
             }
             observer.stage("solving");
         };
+        if status == Status::Certified {
+            // to the last digits, so that the network's own residual proves what ν proved
+            self.finish(&mut state, 0.0, lambda, &mut || ControlFlow::Continue(()));
+        }
         Ok(GlobalSolution {
             neurons: state.neurons,
             nu: best.nu,

@@ -67,6 +67,25 @@ impl Global {
         }
     }
 
+    /// Newton's method on the neurons as they are, kept if it is no worse.
+    pub(super) fn finish(
+        &self,
+        state: &mut State,
+        accuracy: f64,
+        lambda: f64,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) {
+        let (x, rows, loss) = (self.oracle.x(), self.oracle.by_rows(), self.loss.as_ref());
+        let (classes, gauge) = (&self.classes, self.oracle.gauge());
+        let newton = Newton { x, rows, classes, loss, lambda, gauge };
+        let done = newton.run(&state.neurons, STEPS, accuracy.max(1e-15), go_on);
+        let value = self.objective(&done.neurons, lambda);
+        if value <= state.upper {
+            state.nu = self.residual(&done.neurons.outputs(x));
+            (state.upper, state.neurons, state.cells) = (value, done.neurons, done.cells);
+        }
+    }
+
     /// One round of training: the dearest candidates enter, all neurons slide
     /// and are finished; the cone program where that gets nowhere.
     pub(super) fn improve(
@@ -107,18 +126,10 @@ impl Global {
         }
         // while much is left to gain, the next neurons matter more than the last digits of these
         if gap <= FINISHING {
-            let rows = self.oracle.by_rows();
-            let newton = Newton { x, rows, classes: &self.classes, loss, lambda, gauge };
             // early rounds need no more accuracy than the gap deserves
             let accuracy =
-                (if gap > 10.0 * target.tolerance { 1e-3 * gap } else { 1e-4 * target.tolerance })
-                    .max(1e-15);
-            let done = newton.run(&state.neurons, STEPS, accuracy, &mut go_on);
-            let value = self.objective(&done.neurons, lambda);
-            if value <= state.upper {
-                state.nu = self.residual(&done.neurons.outputs(x));
-                (state.upper, state.neurons, state.cells) = (value, done.neurons, done.cells);
-            }
+                if gap > 10.0 * target.tolerance { 1e-3 * gap } else { 1e-4 * target.tolerance };
+            self.finish(state, accuracy, lambda, &mut go_on);
         }
         if state.upper > before.upper {
             *state = before.clone();
