@@ -16,11 +16,10 @@ use super::{Ball, Outcome, Problem, Settings, State};
 
 /// Cones taken from the queue at a time.
 const BATCH: usize = 64;
-/// Levels below a queued cone that one dive explores at first: depth-first work against a poor
-/// incumbent is wasted. A level more every second batch.
-const SHALLOW: u32 = 3;
-/// The most levels.
-const DEPTH: u32 = 12;
+/// Levels below a queued cone that one dive explores at most. The first dives explore one:
+/// depth-first work against a poor incumbent is wasted. Later ones go deeper, because loading the
+/// rows of a queued cone is dear.
+const DEPTH: u32 = 16;
 /// Work of one dive, in blocks times columns; about a millisecond.
 const WORK: u64 = 400_000;
 
@@ -282,8 +281,7 @@ impl<'a, const P: usize> Search<'a, P> {
             }
         }
         let limits = Limits {
-            // more work per dive each time: a dive hands back a few cones per level only
-            depth: if deep > 0 { u32::MAX } else { (SHALLOW + self.batches / 2).min(DEPTH) },
+            depth: if deep > 0 { u32::MAX } else { (3 * self.batches / 2).min(DEPTH) },
             work: WORK << deep.min(30),
             cones: (left / leaves.len().max(1) as u64).max(1),
         };
