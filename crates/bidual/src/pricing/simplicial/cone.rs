@@ -380,7 +380,8 @@ impl<const P: usize> Cone<P> {
     pub fn proved(&self, context: &Context<P>, at: &Projection<P>) -> f64 {
         let mut excess = 0.0;
         for k in 0..P {
-            excess = if at.residual[k] > excess { at.residual[k] } else { excess };
+            // a residual that is not a number must not look like none
+            excess = if at.residual[k] <= excess { excess } else { at.residual[k] };
         }
         let (stretch, margin) = self.margin(context, at.norm);
         let bound = at.norm + stretch * excess + margin;

@@ -279,11 +279,16 @@ pub(super) fn classify<S: Simd, const P: usize>(
 /// named are written too, and overwritten: cheaper than a branch that nobody can predict. So `out`
 /// needs room for one row more, and holds rubbish from row `at` on.
 #[inline(always)]
-fn scatter<const P: usize>(block: &Block<P>, mask: u8, out: &mut [Block<P>], at: &mut usize) {
+fn scatter<const P: usize>(
+    columns: &[&[f64; LANES]; P],
+    mask: u8,
+    out: &mut [Block<P>],
+    at: &mut usize,
+) {
     for lane in 0..LANES {
         let target = &mut out[*at / LANES];
         for k in 0..P {
-            target[k][*at % LANES] = block[k][lane];
+            target[k][*at % LANES] = columns[k][lane];
         }
         *at += usize::from(mask >> lane & 1);
     }
@@ -315,9 +320,10 @@ impl<const P: usize> WithSimd for Pack<'_, P> {
         let mut at = 0;
         for (block, &mask) in self.rows.iter().zip(self.masks) {
             if mask != 0 {
-                let mut child = *block;
-                child[self.slot] = middle_column(simd, block, self.edge);
-                scatter(&child, mask, self.out, &mut at);
+                let new = middle_column(simd, block, self.edge);
+                let mut columns = block.each_ref();
+                columns[self.slot] = &new;
+                scatter(&columns, mask, self.out, &mut at);
             }
         }
         clear_from(self.out, at);
@@ -475,7 +481,7 @@ pub(super) fn compress<const P: usize>(
     let mut at = 0;
     for i in 0..rows.len() {
         let block = rows[i];
-        scatter(&block, masks[i], rows, &mut at);
+        scatter(&block.each_ref(), masks[i], rows, &mut at);
     }
     clear_from(rows, crossing);
     crossing.div_ceil(LANES)
@@ -490,7 +496,7 @@ pub(super) fn select<const P: usize>(
     let mut out = vec![[[0.0; LANES]; P]; crossing.div_ceil(LANES) + 1];
     let mut at = 0;
     for (block, &mask) in rows.iter().zip(masks) {
-        scatter(block, mask, &mut out, &mut at);
+        scatter(&block.each_ref(), mask, &mut out, &mut at);
     }
     clear_from(&mut out, at);
     out.truncate(crossing.div_ceil(LANES));
