@@ -51,7 +51,7 @@ fn value(network: &Network, data: &Dataset, options: &AuditOptions, lambda: f64)
 /// The bound is below every network there is, the improved network is never above the one given.
 #[test]
 fn bounds_and_improvements_on_random_networks() {
-    let (mut r, mut open) = (Random(3), 0);
+    let mut r = Random(3);
     for case in 0..120 {
         let loss = LOSSES[case % 4];
         let bias = [Bias::Penalised, Bias::Free, Bias::None][case % 3];
@@ -66,7 +66,8 @@ fn bounds_and_improvements_on_random_networks() {
             bias,
             lambda: Some(AuditLambda::Fraction(lambda)),
             improve: true,
-            time_limit: Some(Duration::from_secs(3)),
+            // takes well under a second; a busy machine must not decide
+            time_limit: Some(Duration::from_secs(60)),
             ..AuditOptions::new(loss, scaling.clone())
         };
         options.output_bias = bias == Bias::Free || case % 7 != 0;
@@ -81,16 +82,14 @@ fn bounds_and_improvements_on_random_networks() {
         let lower = found.certificate.lower;
         assert!(lower.is_finite() && lower <= found.best * (1.0 + 1e-9), "case {case}: {found:?}");
         assert!(found.best <= found.tidied && found.tidied <= given, "case {case}");
-        // small problems: the proof closes, but for a few that hang with a free bias
-        let closed = found.best_gap <= options.tolerance;
-        assert!(closed || bias == Bias::Free, "case {case}: {}", found.best_gap);
-        open += usize::from(!closed);
+        // small problems: every proof closes
+        assert!(found.best_gap <= options.tolerance, "case {case}: {}", found.best_gap);
         let model = found.improved.as_ref().expect("asked for");
         let improved = value(&model.network, &data, &options, lambda);
         assert_eq!(improved, found.best, "case {case}");
         assert!(improved <= given, "case {case}: {improved} {given}");
         let again = certify(model, &data).expect("certifiable");
-        assert!(!closed || again.relative_gap() <= options.tolerance, "case {case}: {again:?}");
+        assert!(again.relative_gap() <= options.tolerance, "case {case}: {again:?}");
         // a fit from nothing, on the same features: the same optimum
         if case % 2 == 0 {
             let fitted = Options {
@@ -144,7 +143,6 @@ fn bounds_and_improvements_on_random_networks() {
             );
         }
     }
-    assert!(open <= 6, "{open}");
 }
 
 /// A network that is optimal is found to be, without training; shaken a little it is not.

@@ -125,8 +125,9 @@ pub(super) struct Cone<const P: usize> {
     /// Minus rows that are positive everywhere.
     pub minus_fixed: [f64; P],
     pub cuts: Cuts<P>,
-    /// Support of the last projection.
+    /// Support of the last projection, and its coefficients.
     pub support: u32,
+    pub t: [f64; P],
     /// Times the rows were re-sorted since they were loaded: every one rounds the fixed sums.
     pub rounds: u32,
     pub bound: f64,
@@ -183,6 +184,7 @@ impl<const P: usize> Cone<P> {
             minus_fixed: [0.0; P],
             cuts: Cuts::EMPTY,
             support: (1u32 << P) - 1,
+            t: [0.0; P],
             rounds: 0,
             bound: f64::INFINITY,
         };
@@ -196,25 +198,32 @@ impl<const P: usize> Cone<P> {
         cone
     }
 
-    /// Edge with the widest angle in the metric of the data, `None` if the cone has shrunk to a
-    /// point. (The length of `v_k − v_l` in that metric would not do: it counts differences of
+    /// Edge with the widest angle in the metric of the data, up to twice as wide where the last
+    /// projection lies near its ends, `None` if the cone has shrunk to a point. (The length of `v_k − v_l` in that metric would not do: it counts differences of
     /// length too, and halving can then cycle.)
     #[inline(always)]
     pub fn widest_edge(&self) -> Option<(usize, usize)> {
-        let (mut best, mut edge) = (f64::NEG_INFINITY, (0, 1));
-        let mut inverse = [0.0; P];
+        let (mut best, mut edge, mut widest) = (f64::NEG_INFINITY, (0, 1), 0.0);
+        let (mut inverse, mut share, mut sum) = ([0.0; P], [0.0; P], 0.0);
         for k in 0..P {
-            inverse[k] = 1.0 / self.metric[k][k].sqrt();
+            let length = self.metric[k][k].sqrt();
+            inverse[k] = 1.0 / length;
+            share[k] = self.t[k] * length;
+            sum += share[k];
         }
+        let unit = if sum > 0.0 { 1.0 / sum } else { 0.0 };
         for k in 0..P {
             for l in k + 1..P {
                 let angle = 1.0 - self.metric[k][l] * inverse[k] * inverse[l];
-                if angle > best {
-                    (best, edge) = (angle, (k, l));
+                widest = if angle > widest { angle } else { widest };
+                let near = if unit > 0.0 { (share[k] + share[l]) * unit } else { 0.0 };
+                let score = angle * (1.0 + near);
+                if score > best {
+                    (best, edge) = (score, (k, l));
                 }
             }
         }
-        if best > CANCELLED { Some(edge) } else { self.longest_edge() }
+        if widest > CANCELLED { Some(edge) } else { self.longest_edge() }
     }
 
     /// Edge that is longest in the Euclidean metric, from differences; for thin cones.
@@ -371,7 +380,8 @@ impl<const P: usize> Cone<P> {
     pub fn proved(&self, context: &Context<P>, at: &Projection<P>) -> f64 {
         let mut excess = 0.0;
         for k in 0..P {
-            excess = if at.residual[k] > excess { at.residual[k] } else { excess };
+            // a residual that is not a number must not look like none
+            excess = if at.residual[k] <= excess { excess } else { at.residual[k] };
         }
         let (stretch, margin) = self.margin(context, at.norm);
         let bound = at.norm + stretch * excess + margin;

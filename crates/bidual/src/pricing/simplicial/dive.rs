@@ -125,10 +125,11 @@ impl<const P: usize> WithSimd for Task<'_, P> {
 
 impl<S: Simd, const P: usize> Dive<'_, S, P> {
     #[inline(always)]
-    fn run(&mut self, mut leaf: Leaf<P>, scratch: &mut Scratch<P>) {
+    fn run(&mut self, leaf: Leaf<P>, scratch: &mut Scratch<P>) {
         let Scratch { arena, masks, frames } = scratch;
         frames.clear();
-        let mut root = self.load(&mut leaf, arena, masks);
+        let mut root = self.load(&leaf, arena, masks);
+        let used = arena.len();
         if root.cone.bound == f64::INFINITY {
             self.found.cones += 1;
             let at = root.cone.projected();
@@ -146,6 +147,14 @@ impl<S: Simd, const P: usize> Dive<'_, S, P> {
             } else {
                 arena.truncate(frame.rows.end());
                 self.split(&frame, arena, masks, frames);
+            }
+        }
+        // few dives hand back cones: most row sets are never needed again
+        let total = leaf.set.blocks();
+        if !self.found.leaves.is_empty() && 2 * used < total && total > 16 {
+            let set = self.shrink(&leaf, arena, masks);
+            for leaf in &mut self.found.leaves {
+                leaf.set = Arc::clone(&set);
             }
         }
         arena.clear();
@@ -172,16 +181,10 @@ impl<S: Simd, const P: usize> Dive<'_, S, P> {
         });
     }
 
-    /// Projects the rows of a leaf on its vertices; replaces its row set by a smaller one when
-    /// that at least halves it.
+    /// Projects the rows of a leaf on its vertices.
     #[inline(always)]
-    fn load(
-        &mut self,
-        leaf: &mut Leaf<P>,
-        arena: &mut Vec<Block<P>>,
-        masks: &mut Vec<u8>,
-    ) -> Frame<P> {
-        let set = Arc::clone(&leaf.set);
+    fn load(&mut self, leaf: &Leaf<P>, arena: &mut Vec<Block<P>>, masks: &mut Vec<u8>) -> Frame<P> {
+        let set = &leaf.set;
         let mut cone = Cone::new(self.context, leaf.vertex, leaf.error);
         cone.bound = leaf.bound;
         for k in 0..P {
@@ -204,9 +207,6 @@ impl<S: Simd, const P: usize> Dive<'_, S, P> {
         let minus = kernel::project(simd, &set.minus, &leaf.vertex, minus_out, minus_masks);
         let used_plus = kernel::compress(plus_out, plus_masks, plus.crossing);
         let used_minus = kernel::compress(minus_out, minus_masks, minus.crossing);
-        if 2 * (used_plus + used_minus) < total && total > 16 {
-            leaf.set = shrink(simd, &set, &leaf.vertex, plus_masks, minus_masks);
-        }
         arena.copy_within(set.plus.len()..set.plus.len() + used_minus, used_plus);
         arena.truncate(used_plus + used_minus);
         for k in 0..P {
@@ -223,6 +223,32 @@ impl<S: Simd, const P: usize> Dive<'_, S, P> {
         cone.rounds = 1;
         let rows = Segment { start: 0, plus: used_plus, minus: used_minus };
         Frame { cone, rows, depth: 0 }
+    }
+
+    /// The row set of a leaf without the rows that do not change side in it.
+    #[inline(always)]
+    fn shrink(
+        &mut self,
+        leaf: &Leaf<P>,
+        arena: &mut Vec<Block<P>>,
+        masks: &mut Vec<u8>,
+    ) -> Arc<RowSet<P>> {
+        let (simd, set) = (self.simd, &leaf.set);
+        let most = set.plus.len().max(set.minus.len());
+        arena.resize(most, [[0.0; LANES]; P]);
+        masks.resize(most, 0);
+        let mut kept = |rows: &[Block<P>], fixed: &[f64; P]| {
+            let (out, masks) = (&mut arena[..rows.len()], &mut masks[..rows.len()]);
+            let crossing = kernel::project(simd, rows, &leaf.vertex, out, masks).crossing;
+            let mut sum = kernel::fixed_sum(simd, rows, &leaf.vertex);
+            for k in 0..P {
+                sum[k] += fixed[k];
+            }
+            (kernel::select(rows, masks, crossing), sum)
+        };
+        let (plus, plus_fixed) = kept(&set.plus, &set.plus_fixed);
+        let (minus, minus_fixed) = kept(&set.minus, &set.minus_fixed);
+        RowSet::new(plus, minus, plus_fixed, minus_fixed, set.counter())
     }
 
     /// Bounds the two halves of a cone and pushes those that stay open.
@@ -293,11 +319,13 @@ impl<S: Simd, const P: usize> Dive<'_, S, P> {
             let at = arena.len();
             let pays = 8 * packed <= 7 * blocks;
             used[part] = if pays { packed } else { blocks };
-            arena.resize(at + used[part], [[0.0; LANES]; P]);
+            // packing wants a block to spare
+            arena.resize(at + used[part] + usize::from(pays), [[0.0; LANES]; P]);
             let (old, new) = arena.split_at_mut(at);
             let source = &old[from..from + blocks];
             if pays {
                 kernel::pack(simd, source, middle.edge, slot, &masks[..blocks], new);
+                arena.truncate(at + packed);
                 let fixed = if part == 0 { &mut child.plus_fixed } else { &mut child.minus_fixed };
                 for k in 0..P {
                     fixed[k] += sides.fixed[k];
@@ -317,7 +345,7 @@ impl<S: Simd, const P: usize> Dive<'_, S, P> {
         if bound < cone.bound {
             cone.bound = bound;
         }
-        cone.support = at.factor.support;
+        (cone.support, cone.t) = (at.factor.support, at.t);
         cone.bound <= self.threshold
     }
 
@@ -326,6 +354,7 @@ impl<S: Simd, const P: usize> Dive<'_, S, P> {
     #[inline(always)]
     fn exchange(&self, cone: &mut Cone<P>, at: &mut Projection<P>) -> bool {
         let mut pairs = false;
+        let enough = self.threshold * (1.0 - 1e-12);
         for _ in 0..EXCHANGES {
             let (mut best, mut low) = (0, f64::INFINITY);
             let (mut worst, mut high) = (0, f64::NEG_INFINITY);
@@ -343,8 +372,12 @@ impl<S: Simd, const P: usize> Dive<'_, S, P> {
             if best == worst || drop <= 1e-13 * at.norm * at.norm {
                 return false;
             }
+            // an attainable point that all the stored cuts leave above the threshold
+            if dot(&cone.chord, &at.t) + low > self.threshold * at.norm {
+                return false;
+            }
             let before = at.norm;
-            let ended = shift(cone, at, best, worst, pairs);
+            let ended = shift(cone, at, best, worst, pairs, enough);
             if self.record(cone, at) {
                 return true;
             }
@@ -445,35 +478,4 @@ impl<S: Simd, const P: usize> Dive<'_, S, P> {
             self.threshold = self.goal.threshold(value);
         }
     }
-}
-
-/// Keeps only the crossing rows of a set on a cone.
-#[inline(always)]
-fn shrink<const P: usize>(
-    simd: impl Simd,
-    set: &RowSet<P>,
-    vertex: &[[f64; P]; P],
-    plus_masks: &[u8],
-    minus_masks: &[u8],
-) -> Arc<RowSet<P>> {
-    let (plus, plus_fixed) = kept(simd, &set.plus, vertex, plus_masks, &set.plus_fixed);
-    let (minus, minus_fixed) = kept(simd, &set.minus, vertex, minus_masks, &set.minus_fixed);
-    RowSet::new(plus, minus, plus_fixed, minus_fixed, set.counter())
-}
-
-/// The crossing rows, and the given sum with the rows that are positive everywhere added.
-#[inline(always)]
-fn kept<S: Simd, const P: usize>(
-    simd: S,
-    rows: &[Block<P>],
-    vertex: &[[f64; P]; P],
-    masks: &[u8],
-    fixed: &[f64; P],
-) -> (Vec<Block<P>>, [f64; P]) {
-    let mut sum = kernel::fixed_sum(simd, rows, vertex);
-    for k in 0..P {
-        sum[k] += fixed[k];
-    }
-    let crossing = masks.iter().map(|m| m.count_ones() as usize).sum();
-    (kernel::select(rows, masks, crossing), sum)
 }

@@ -99,7 +99,7 @@ impl<const P: usize> Direction<P> {
 
 /// Moves weight between the cuts so that the bound falls: along Newton's direction, or from cut
 /// `worst` to cut `best` where that leads nowhere or if `pairs` asks for it. True if a weight came
-/// to its end.
+/// to its end. A projection no longer than `enough` needs no better weights.
 #[inline(always)]
 pub(super) fn shift<const P: usize>(
     cone: &mut Cone<P>,
@@ -107,6 +107,7 @@ pub(super) fn shift<const P: usize>(
     best: usize,
     worst: usize,
     pairs: bool,
+    enough: f64,
 ) -> bool {
     let mut way = Direction::newton(cone, at, best, worst);
     let mut drop = -dot(&way.change, &at.t);
@@ -134,7 +135,8 @@ pub(super) fn shift<const P: usize>(
         if at.norm < kept.1.norm {
             kept = (step, *at);
         }
-        if slope.abs() <= 0.1 * drop || (slope <= 0.0 && step == full) || round + 1 == TRIALS {
+        let flat = slope.abs() <= 0.1 * drop || (slope <= 0.0 && step == full);
+        if flat || at.norm <= enough || round + 1 == TRIALS {
             break;
         }
         if slope < 0.0 {

@@ -70,14 +70,20 @@ impl<'a> Pool<'a> {
         if positive { f } else { -f }
     }
 
-    /// Offers a direction of any length; true if it is the new best.
-    pub fn offer(&mut self, u: &[f64], positive: bool) -> bool {
-        let Some(u) = self.normalised(u) else { return false };
+    /// A direction of any length with its value.
+    pub fn evaluate(&self, u: &[f64], positive: bool) -> Option<Direction> {
+        let u = self.normalised(u)?;
         let value = self.value(&u, positive);
-        self.insert(Direction { u, positive, value })
+        Some(Direction { u, positive, value })
     }
 
-    fn insert(&mut self, new: Direction) -> bool {
+    /// Offers a direction of any length; true if it is the new best.
+    pub fn offer(&mut self, u: &[f64], positive: bool) -> bool {
+        self.evaluate(u, positive).is_some_and(|d| self.insert(d))
+    }
+
+    /// Offers an evaluated direction; true if it is the new best.
+    pub fn insert(&mut self, new: Direction) -> bool {
         if new.value.is_nan()
             || new.value <= 0.0
             || (self.directions.len() >= self.wanted && new.value <= self.floor())

@@ -275,18 +275,32 @@ pub(super) fn classify<S: Simd, const P: usize>(
     simd.vectorize(Classify { rows, edge, slot, masks })
 }
 
-/// Appends the lanes named by the bits of `mask`; `at` is the next free row of `out`.
+/// Appends the lanes named by the bits of `mask`; `at` is the next free row of `out`. Lanes not
+/// named are written too, and overwritten: cheaper than a branch that nobody can predict. So `out`
+/// needs room for one row more, and holds rubbish from row `at` on.
 #[inline(always)]
-fn scatter<const P: usize>(block: &Block<P>, mask: u8, out: &mut [Block<P>], at: &mut usize) {
-    let mut rest = mask;
-    while rest != 0 {
-        let lane = rest.trailing_zeros() as usize % LANES;
+fn scatter<const P: usize>(
+    columns: &[&[f64; LANES]; P],
+    mask: u8,
+    out: &mut [Block<P>],
+    at: &mut usize,
+) {
+    for lane in 0..LANES {
         let target = &mut out[*at / LANES];
         for k in 0..P {
-            target[k][*at % LANES] = block[k][lane];
+            target[k][*at % LANES] = columns[k][lane];
         }
-        *at += 1;
-        rest &= rest - 1;
+        *at += usize::from(mask >> lane & 1);
+    }
+}
+
+/// Turns the rows from `rows` on into zero rows, up to the end of their block.
+#[inline(always)]
+fn clear_from<const P: usize>(out: &mut [Block<P>], rows: usize) {
+    if !rows.is_multiple_of(LANES) {
+        for k in 0..P {
+            out[rows / LANES][k][rows % LANES..].fill(0.0);
+        }
     }
 }
 
@@ -306,21 +320,17 @@ impl<const P: usize> WithSimd for Pack<'_, P> {
         let mut at = 0;
         for (block, &mask) in self.rows.iter().zip(self.masks) {
             if mask != 0 {
-                let (from, mid) = (at, middle_column(simd, block, self.edge));
-                scatter(block, mask, self.out, &mut at);
-                let (mut row, mut rest) = (from, mask);
-                while rest != 0 {
-                    let lane = rest.trailing_zeros() as usize % LANES;
-                    self.out[row / LANES][self.slot][row % LANES] = mid[lane];
-                    row += 1;
-                    rest &= rest - 1;
-                }
+                let new = middle_column(simd, block, self.edge);
+                let mut columns = block.each_ref();
+                columns[self.slot] = &new;
+                scatter(&columns, mask, self.out, &mut at);
             }
         }
+        clear_from(self.out, at);
     }
 }
 
-/// Packs the crossing rows of a child into zeroed blocks.
+/// Packs the crossing rows of a child into `out`, which has a block more than they need.
 #[inline(always)]
 pub(super) fn pack<S: Simd, const P: usize>(
     simd: S,
@@ -471,15 +481,10 @@ pub(super) fn compress<const P: usize>(
     let mut at = 0;
     for i in 0..rows.len() {
         let block = rows[i];
-        scatter(&block, masks[i], rows, &mut at);
+        scatter(&block.each_ref(), masks[i], rows, &mut at);
     }
-    let used = crossing.div_ceil(LANES);
-    for row in crossing..used * LANES {
-        for k in 0..P {
-            rows[row / LANES][k][row % LANES] = 0.0;
-        }
-    }
-    used
+    clear_from(rows, crossing);
+    crossing.div_ceil(LANES)
 }
 
 /// Copies the rows named by the masks, unchanged.
@@ -488,10 +493,12 @@ pub(super) fn select<const P: usize>(
     masks: &[u8],
     crossing: usize,
 ) -> Vec<Block<P>> {
-    let mut out = vec![[[0.0; LANES]; P]; crossing.div_ceil(LANES)];
+    let mut out = vec![[[0.0; LANES]; P]; crossing.div_ceil(LANES) + 1];
     let mut at = 0;
     for (block, &mask) in rows.iter().zip(masks) {
-        scatter(block, mask, &mut out, &mut at);
+        scatter(&block.each_ref(), mask, &mut out, &mut at);
     }
+    clear_from(&mut out, at);
+    out.truncate(crossing.div_ceil(LANES));
     out
 }

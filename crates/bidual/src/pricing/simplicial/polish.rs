@@ -17,17 +17,7 @@ const DUST: f64 = 1e-13;
 /// Sum over the rows with `σω > 0` (`plus`) or `σω < 0` that are active at `u`, of `|ω|x`.
 fn active(f: &Function<'_>, positive: bool, plus: bool, u: &[f64], out: &mut [f64]) {
     out.fill(0.0);
-    for (w, x, _) in f.active() {
-        if (w > 0.0) != (positive == plus) {
-            continue;
-        }
-        let s: f64 = x.iter().zip(u).map(|(a, b)| a * b).sum();
-        if s > 0.0 {
-            for (o, h) in out.iter_mut().zip(x) {
-                *o += w.abs() * h;
-            }
-        }
-    }
+    f.add_active(u, |w| if (w > 0.0) == (positive == plus) { w.abs() } else { 0.0 }, out);
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {

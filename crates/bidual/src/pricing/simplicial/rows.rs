@@ -116,9 +116,15 @@ impl Rows {
                 }
             }
         }
-        Function { rows: self, weight, slope, size, finite: self.finite && size.is_finite() }
+        let finite = self.finite && size.is_finite();
+        let mut f = Function { rows: self, weight, slope, size, finite, packed: Vec::new() };
+        f.pack();
+        f
     }
 }
+
+/// Lanes of the products of packed rows with a direction.
+type Lanes = [f64; LANES];
 
 /// `f(u) = cᵀu + Σ_g ω_g (x_gᵀu)_+` on distinct lines.
 pub(super) struct Function<'a> {
@@ -128,9 +134,38 @@ pub(super) struct Function<'a> {
     /// `‖c‖ + Σ_i |ν_i|‖h_i‖` over the original rows: every rounding margin is a multiple of it.
     pub size: f64,
     pub finite: bool,
+    /// Lines that carry weight, eight at a time: their weights, then their coordinates by columns.
+    packed: Vec<Lanes>,
 }
 
 impl Function<'_> {
+    fn pack(&mut self) {
+        let count = self.weight.iter().filter(|w| **w != 0.0).count();
+        let stride = self.rows.dim + 1;
+        let mut packed = vec![[0.0; LANES]; count.div_ceil(LANES) * stride];
+        for (i, (w, x, _)) in self.active().enumerate() {
+            let block = &mut packed[i / LANES * stride..][..stride];
+            block[0][i % LANES] = w;
+            for (column, x) in block[1..].iter_mut().zip(x) {
+                column[i % LANES] = *x;
+            }
+        }
+        self.packed = packed;
+    }
+
+    /// Visits the packed rows: weights, columns, products with `u`.
+    fn visit(&self, u: &[f64], mut each: impl FnMut(&Lanes, &[Lanes], &Lanes)) {
+        for block in self.packed.chunks_exact(self.rows.dim + 1) {
+            let mut s = [0.0; LANES];
+            for (column, u) in block[1..].iter().zip(u) {
+                for l in 0..LANES {
+                    s[l] += column[l] * u;
+                }
+            }
+            each(&block[0], &block[1..], &s);
+        }
+    }
+
     /// Lines that carry weight.
     pub fn active(&self) -> impl Iterator<Item = (f64, &[f64], f64)> {
         let rows = self.rows;
@@ -141,27 +176,38 @@ impl Function<'_> {
 
     /// Value at `u`.
     pub fn value(&self, u: &[f64]) -> f64 {
-        let mut sum: f64 = self.slope.iter().zip(u).map(|(a, b)| a * b).sum();
-        for (w, x, _) in self.active() {
-            let s: f64 = x.iter().zip(u).map(|(a, b)| a * b).sum();
-            if s > 0.0 {
-                sum += w * s;
+        let mut sums = [0.0; LANES];
+        self.visit(u, |w, _, s| {
+            for l in 0..LANES {
+                sums[l] += if s[l] > 0.0 { w[l] * s[l] } else { 0.0 };
             }
+        });
+        self.slope.iter().zip(u).map(|(a, b)| a * b).sum::<f64>() + sums.iter().sum::<f64>()
+    }
+
+    /// Adds the rows with `x_gᵀu > 0`, times a factor that depends on their weight, to `out`.
+    pub fn add_active(&self, u: &[f64], factor: impl Fn(f64) -> f64, out: &mut [f64]) {
+        let mut sums = vec![[0.0; LANES]; out.len()];
+        self.visit(u, |w, columns, s| {
+            let mut on = [0.0; LANES];
+            for l in 0..LANES {
+                on[l] = if s[l] > 0.0 { factor(w[l]) } else { 0.0 };
+            }
+            for (sum, column) in sums.iter_mut().zip(columns) {
+                for l in 0..LANES {
+                    sum[l] += on[l] * column[l];
+                }
+            }
+        });
+        for (o, sum) in out.iter_mut().zip(&sums) {
+            *o += sum.iter().sum::<f64>();
         }
-        sum
     }
 
     /// A subgradient-like direction at `u`: `c + Σ_{x_gᵀu > 0} ω_g x_g`.
     pub fn gradient(&self, u: &[f64], out: &mut [f64]) {
         out.copy_from_slice(&self.slope);
-        for (w, x, _) in self.active() {
-            let s: f64 = x.iter().zip(u).map(|(a, b)| a * b).sum();
-            if s > 0.0 {
-                for (o, h) in out.iter_mut().zip(x) {
-                    *o += w * h;
-                }
-            }
-        }
+        self.add_active(u, |w| w, out);
     }
 
     /// Second-moment matrix `Σ_g |ω_g| x_g x_gᵀ` times `factor`, row-major.

@@ -12,15 +12,17 @@ use super::dive::{Found, Goal, Leaf, Limits, Scratch, Task};
 use super::incumbent::Pool;
 use super::rows::{self, Function};
 use super::start;
-use super::{Ball, Outcome, Problem, Settings, State};
+use super::{Ball, Direction, Outcome, Problem, Settings, State};
 
-/// Cones taken from the queue at a time.
+/// Cones taken from the queue at a time, as long as the incumbent is likely to improve.
 const BATCH: usize = 64;
-/// Levels below a queued cone that one dive explores at first: depth-first work against a poor
-/// incumbent is wasted. A level more every second batch.
-const SHALLOW: u32 = 3;
-/// The most levels.
-const DEPTH: u32 = 12;
+/// Cones taken after the first `SETTLED` batches: fewer waits for the last dive of a batch.
+const LATER: usize = 256;
+const SETTLED: u32 = 6;
+/// Levels below a queued cone that one dive explores at most. The first dives explore one:
+/// depth-first work against a poor incumbent is wasted. Later ones go deeper, because loading the
+/// rows of a queued cone is dear.
+const DEPTH: u32 = 16;
 /// Work of one dive, in blocks times columns; about a millisecond.
 const WORK: u64 = 400_000;
 
@@ -274,7 +276,11 @@ impl<'a, const P: usize> Search<'a, P> {
         self.batches += 1;
         let threshold = self.threshold();
         let left = (self.settings.max_cones as u64).saturating_sub(self.cones);
-        let count = if deep > 0 { BATCH / 4 } else { BATCH };
+        let count = match deep {
+            0 if self.batches > SETTLED => LATER,
+            0 => BATCH,
+            _ => BATCH / 4,
+        };
         let mut leaves = Vec::with_capacity(count);
         while leaves.len() < count && self.open.peek().is_some_and(|o| o.leaf.bound > threshold) {
             if let Some(open) = self.open.pop() {
@@ -282,36 +288,37 @@ impl<'a, const P: usize> Search<'a, P> {
             }
         }
         let limits = Limits {
-            // more work per dive each time: a dive hands back a few cones per level only
-            depth: if deep > 0 { u32::MAX } else { (SHALLOW + self.batches / 2).min(DEPTH) },
+            depth: if deep > 0 { u32::MAX } else { (3 * self.batches / 2).min(DEPTH) },
             work: WORK << deep.min(30),
             cones: (left / leaves.len().max(1) as u64).max(1),
         };
         let arch = pulp::Arch::new();
         let (context, goal, lower) = (&self.context, self.goal(), self.lower());
-        let sides: Vec<u8> = leaves.iter().map(|l| l.side).collect();
-        let found: Vec<Found<P>> = leaves
+        let (pool, scale) = (&self.pool, self.scale);
+        let floor = pool.floor();
+        let found: Vec<(Found<P>, Option<Direction>)> = leaves
             .into_par_iter()
             .with_max_len(1)
             .map_init(Scratch::default, |scratch, leaf| {
-                arch.dispatch(Task { context, goal, limits, lower, leaf, scratch })
+                let positive = leaf.side == 0;
+                let found = arch.dispatch(Task { context, goal, limits, lower, leaf, scratch });
+                let best = found.best.filter(|(_, value)| value / scale > floor);
+                (found, best.and_then(|(u, _)| pool.evaluate(&u, positive)))
             })
             .collect();
-        for (found, side) in found.into_iter().zip(sides) {
-            self.merge(found, side == 0);
+        for (found, best) in found {
+            self.merge(found, best);
         }
         if self.lower() > lower {
             self.pool.improve();
         }
     }
 
-    fn merge(&mut self, found: Found<P>, positive: bool) {
+    fn merge(&mut self, found: Found<P>, best: Option<Direction>) {
         self.cones += found.cones;
         self.discarded = self.discarded.max(found.discarded);
-        if let Some((u, value)) = found.best
-            && value / self.scale > self.pool.floor()
-        {
-            self.pool.offer(&u, positive);
+        if let Some(best) = best {
+            self.pool.insert(best);
         }
         for leaf in found.leaves {
             self.push(leaf);
