@@ -20,6 +20,8 @@ const LARGEST: usize = 3_000_000;
 /// Widths of the rounded kinks, in turn, with the iterations for each.
 const WIDTHS: [f64; 6] = [0.1, 0.1, 0.1, 0.03, 0.03, 0.01];
 const SLIDES: usize = 100;
+/// Angles within which neurons are added up where that costs little, the widest first.
+const ANGLES: [f64; 4] = [0.1, 0.03, 0.01, 0.003];
 /// Neurons smaller than this beside the largest are dropped.
 const SMALL: f64 = 1e-3;
 
@@ -66,6 +68,22 @@ impl Global {
             crowd = thinned(&crowd, &gauge, 0.1 * width);
         }
         self.place_if_better(state, crowd, lambda);
+    }
+}
+
+impl Global {
+    /// Fewer neurons for at most `cost`.
+    pub(super) fn thin(&self, state: &mut State, cost: f64, lambda: f64) {
+        let gauge = self.oracle.gauge();
+        for angle in ANGLES {
+            let fewer = thinned(&state.neurons, &gauge, angle);
+            if fewer.len() < state.neurons.len()
+                && self.objective(&fewer, lambda) <= state.upper + cost
+            {
+                self.place(state, fewer, lambda);
+                return;
+            }
+        }
     }
 }
 

@@ -124,12 +124,14 @@ impl Global {
             let smoothed = Smooth::new(x, loss, lambda, gauge).run(&state.neurons, &mut go_on);
             self.place_if_better(state, smoothed, lambda);
         }
-        // while much is left to gain, the next neurons matter more than the last digits of these
         if gap <= FINISHING {
             // early rounds need no more accuracy than the gap deserves
             let accuracy =
                 if gap > 10.0 * target.tolerance { 1e-3 * gap } else { 1e-4 * target.tolerance };
             self.finish(state, accuracy, lambda, &mut go_on);
+        } else {
+            // while much is left to gain, the next neurons matter more than the last digits of these
+            self.thin(state, 0.01 * (before.upper - state.upper), lambda);
         }
         if state.upper > before.upper {
             *state = before.clone();
