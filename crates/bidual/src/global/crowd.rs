@@ -21,7 +21,7 @@ const LARGEST: usize = 3_000_000;
 const WIDTHS: [f64; 6] = [0.1, 0.1, 0.1, 0.03, 0.03, 0.01];
 const SLIDES: usize = 100;
 /// Angles within which neurons are added up where that costs little, the widest first.
-const ANGLES: [f64; 4] = [0.1, 0.03, 0.01, 0.003];
+const ANGLES: [f64; 3] = [0.03, 0.01, 0.003];
 /// Neurons smaller than this beside the largest are dropped.
 const SMALL: f64 = 1e-3;
 
