@@ -9,6 +9,7 @@ use crate::Result;
 use crate::linalg::{column, times};
 use crate::pricing::{Candidate, pack};
 use crate::solver::{Observer, Progress, Status};
+use std::cell::Cell;
 use std::ops::ControlFlow;
 
 /// L-BFGS iterations of a slide for each width of the kinks, Newton steps of a finish.
@@ -99,19 +100,17 @@ impl Global {
         let lambda = target.lambda;
         let before = state.clone();
         self.enter(state, found, lambda);
-        let progress = Progress {
-            iteration: 0,
-            upper: before.upper,
-            lower: f64::NEG_INFINITY,
-            active: state.neurons.len(),
+        let best = Cell::new((before.upper, before.neurons.len()));
+        let reached = |state: &State| {
+            if state.upper < best.get().0 {
+                best.set((state.upper, state.neurons.len()));
+            }
         };
         let mut early = None;
-        let mut go_on = || match observer.observe(&progress) {
-            ControlFlow::Continue(()) => ControlFlow::Continue(()),
-            ControlFlow::Break(status) => {
-                early = Some(status);
-                ControlFlow::Break(())
-            }
+        let mut go_on = || {
+            let (upper, active) = best.get();
+            let progress = Progress { iteration: 0, upper, lower: f64::NEG_INFINITY, active };
+            observer.observe(&progress).map_break(|status| early = Some(status))
         };
         let gauge = self.oracle.gauge();
         let (x, loss) = (self.oracle.x(), self.loss.as_ref());
@@ -120,9 +119,11 @@ impl Global {
             slid = slide(x, loss, lambda, &gauge, &slid, (SLIDES, 1e-7), width, &mut |_| go_on());
         }
         self.place_if_better(state, slid, lambda);
+        reached(state);
         if before.upper - state.upper < 0.05 * gap * state.upper.abs() {
             let smoothed = Smooth::new(x, loss, lambda, gauge).run(&state.neurons, &mut go_on);
             self.place_if_better(state, smoothed, lambda);
+            reached(state);
         }
         if gap <= FINISHING {
             // early rounds need no more accuracy than the gap deserves
