@@ -43,36 +43,38 @@ impl Depth {
 }
 
 impl Global {
-    /// Searches to `depth`, and to the deepest where a proof would come next; `known` came from elsewhere.
+    /// Searches to `depth`; before a `long` proof, for which these must leave no more than the
+    /// tolerance, as deep as costs less than the proof would. `known` came from elsewhere.
     pub(super) fn candidates(
         &self,
         state: &State,
         known: Vec<Candidate>,
         depth: &Depth,
         seed: u64,
-        (lambda, tolerance): (f64, f64),
+        long: Option<f64>,
+        lambda: f64,
     ) -> Found {
         let directions = state.neurons.directions(&self.oracle.gauge());
         let (nu, level, n) = (&state.nu, level_of(lambda), self.x.nrows());
         let mut found = known;
         found.extend(self.oracle.search(nu, &directions, STARTS, seed, level));
         let mut gap = self.gap(state, &found, lambda);
-        let proof = |gap: f64| depth.deepest == 2 && gap <= 0.5 * tolerance;
+        let proof = |gap: f64| long.is_some_and(|tolerance| gap <= 0.5 * tolerance);
         if depth.now >= 1 && !proof(gap) {
             let size = (SKETCH, ENTERING);
             found.extend(self.oracle.sketch_around(nu, &directions, size, seed + 1, level));
             gap = self.gap(state, &found, lambda);
         }
         if proof(gap) {
-            // a wider search costs less than the proof that would find what is missing
             let starts = (DEEP * STARTS).min(DEEPEST / n);
             found.extend(self.oracle.search(nu, &directions, starts, seed + 2, level));
         }
         if depth.now >= 2 || proof(gap) {
             // a known neuron may hide a dear one that differs by a few cells
             let around = AROUND.min(DEEPEST / (n * directions.len().max(1)));
-            // all of them before a proof, which would find what is missing; else what can enter
-            let size = (around, if proof(gap) { usize::MAX } else { 2 * ENTERING });
+            // else only what can enter
+            let most = if proof(gap) { (DEEPEST / (6 * n)).max(ENTERING) } else { 2 * ENTERING };
+            let size = (around, most);
             found.extend(self.oracle.search_around(nu, &directions, size, seed + 2, level));
         }
         sort(&mut found);

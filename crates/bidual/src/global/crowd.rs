@@ -49,6 +49,9 @@ impl Global {
                 drawn.push((u, price, curvature));
             }
         }
+        // those that no sample sees cannot move
+        let steepest = drawn.iter().fold(0.0_f64, |a, d| a.max(d.2));
+        drawn.retain(|d| d.2 > 1e-6 * steepest);
         let dearest = drawn.iter().fold(0.0_f64, |a, d| a.max(d.1.abs()));
         let count = ((DENSITY * dearest / lambda) as usize).clamp(FEWEST, MOST).min(drawn.len());
         let entering: Vec<(Vec<f64>, bool)> = drawn
@@ -56,7 +59,7 @@ impl Global {
             .take(count)
             .map(|(mut u, price, curvature)| {
                 // its own best size, shared with the others
-                let size = price.abs().max(lambda) / (count as f64 * curvature.max(1e-300));
+                let size = price.abs().max(lambda) / (count as f64 * curvature);
                 u.iter_mut().for_each(|u| *u *= size);
                 (u, price < 0.0)
             })

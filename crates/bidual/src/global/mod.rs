@@ -209,14 +209,22 @@ impl Global {
         let (mut cones, mut rounds) = (0, 0);
         let mut missed: Vec<Candidate> = vec![];
         let (mut idle, mut depth) = (0_i32, Depth::new(budget.is_some()));
+        // a short proof has left this state open
+        let mut open = false;
         let status = loop {
             if rounds >= ROUNDS.min(max_rounds) {
                 break Status::IterationLimit;
             }
             rounds += 1;
             let known = std::mem::take(&mut missed);
-            let Found { candidates: mut found, gap } =
-                self.candidates(&state, known, &depth, rounds as u64, (lambda, tolerance));
+            let Found { candidates: mut found, gap } = self.candidates(
+                &state,
+                known,
+                &depth,
+                rounds as u64,
+                open.then_some(tolerance),
+                lambda,
+            );
             let directions = state.neurons.directions(&self.oracle.gauge());
             let level = level_of(lambda);
             let hope = state.upper - gap * state.upper.abs();
@@ -260,6 +268,7 @@ impl Global {
                     break status;
                 }
                 idle = if gain > 1e-13 { 0 } else { idle + 1 };
+                open = false;
                 continue;
             }
             let Some(budget) = budget else { break Status::Stalled };
@@ -272,7 +281,9 @@ impl Global {
                 tolerance: 1e-12,
             };
             let mut early = None;
-            let left = Budget { cones: budget.cones - cones, ..budget };
+            let short = !open && idle < 3;
+            let most = if short { rough_cones(self.x.nrows()) } else { usize::MAX };
+            let left = Budget { cones: most.min(budget.cones - cones), ..budget };
             let proof = self.oracle.prove(&state.nu, &goal, &left, &directions, &mut |b| {
                 let bound = self.lower_bound(&state.nu, b.upper, lambda);
                 let progress = Progress { lower: best.lower.max(bound), ..progress };
@@ -296,7 +307,9 @@ impl Global {
             }
             missed = proof.candidates;
             missed.retain(|c| c.value > level);
-            if missed.is_empty() || idle >= 3 {
+            if short {
+                open = true;
+            } else if missed.is_empty() || idle >= 3 {
                 break if cones >= budget.cones { Status::ProofLimit } else { Status::Stalled };
             }
             observer.stage("solving");
@@ -323,7 +336,7 @@ fn progress_of(state: &State, rounds: usize, lower: f64) -> Progress {
     Progress { iteration: rounds, upper: state.upper, lower, active: state.neurons.len() }
 }
 
-/// Cones of a rough bound on n rows: a fraction of a second.
+/// Cones of a rough bound or a short proof on n rows: a fraction of a second.
 fn rough_cones(rows: usize) -> usize {
     (1e8 / (rows as f64 + 300.0)) as usize
 }
