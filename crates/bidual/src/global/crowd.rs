@@ -13,7 +13,7 @@ use std::ops::ControlFlow;
 
 /// Neurons of a crowd: so many for each λ that fits into the largest price, within limits.
 const DENSITY: f64 = 2.0;
-const FEWEST: usize = 20;
+const FEWEST: usize = 30;
 const MOST: usize = 200;
 /// Samples × neurons, at most.
 const LARGEST: usize = 3_000_000;
