@@ -72,8 +72,14 @@ fn largest_difference(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// Members of a set by a random walk from its first one: steps along the null space of the features
-/// (with ones where the output bias is free) and of the sum, cut off where a size vanishes.
-fn members(all: &Alternatives, data: &Dataset, options: &Options, r: &mut Random) -> Vec<Vec<f64>> {
+/// (with ones where the output bias is free) and of the sum, cut off where a size vanishes; none
+/// where the rank is not clear: there members are a matter of tolerances.
+fn members(
+    all: &Alternatives,
+    data: &Dataset,
+    options: &Options,
+    r: &mut Random,
+) -> Option<Vec<Vec<f64>>> {
     let k = all.set().directions();
     let unit = all.network(&vec![1.0; k]);
     assert_eq!(unit.neurons(), k);
@@ -93,6 +99,9 @@ fn members(all: &Alternatives, data: &Dataset, options: &Options, r: &mut Random
     let svd = rows.svd().expect("finite");
     let values = svd.S().column_vector();
     let rank = (0..k.min(n + 1)).filter(|&j| values[j] > 1e-10 * values[0]).count();
+    if (0..k.min(n + 1)).any(|j| (1e-12..1e-6).contains(&(values[j] / values[0]))) {
+        return None;
+    }
     let null: Vec<usize> = (rank..k).collect();
     let mut c = all.set().sizes().to_vec();
     let mut found = vec![c.clone()];
@@ -118,7 +127,7 @@ fn members(all: &Alternatives, data: &Dataset, options: &Options, r: &mut Random
         (0..k).for_each(|i| c[i] = (c[i] + t * step[i]).max(0.0));
         found.push(c.clone());
     }
-    found
+    Some(found)
 }
 
 #[test]
@@ -172,14 +181,17 @@ fn chosen_networks_have_the_same_outputs_and_cost() {
 
 #[test]
 fn no_random_member_is_better() {
-    let (mut wide, mut kept) = (0, 0);
+    let (mut wide, mut kept, mut vague) = (0, 0, 0);
     for seed in 0..40 {
         let (data, validation, options) = problem(seed);
         let model = fit(&data, &options, &mut silent()).expect("fits");
         let all = Alternatives::of(&model, &data).expect("comparable");
         let spread = all.spread().expect("small");
         let mut r = Random::new(seed + 500);
-        let members = members(&all, &data, &options, &mut r);
+        let Some(members) = members(&all, &data, &options, &mut r) else {
+            vague += 1;
+            continue;
+        };
         let total: f64 = all.set().sizes().iter().sum();
         let objective = |network: &Network| {
             let setup = Setup::new(&data, &options, model.lambda);
@@ -237,9 +249,8 @@ fn no_random_member_is_better() {
                 let Some(range) = range else { continue };
                 let c = sizes[all.own()[j].expect("a neuron with a range")];
                 let off = (range.min - c).max(c - range.max) / total;
-                // nearly parallel directions trade sizes within the rounding of the
-                // outputs and of the sum, which ranges and choices share differently
-                assert!(off <= 1e-2, "seed {seed}: neuron {j} is {off:e} outside its range");
+                // where prices differ little, rounding of the sum lets sizes move further
+                assert!(off <= 1e-4, "seed {seed}: neuron {j} is {off:e} outside its range");
             }
         }
         let apart = members.iter().map(|c| largest_difference(c, &members[0])).fold(0.0, f64::max);
@@ -249,6 +260,7 @@ fn no_random_member_is_better() {
         wide += usize::from(apart > 1e-3 * total);
     }
     assert!(wide >= 2 && kept >= 300, "the test is empty: {wide}, {kept}");
+    assert!(vague <= 10, "{vague} dictionaries of no clear rank");
 }
 
 #[test]
