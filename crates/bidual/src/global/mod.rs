@@ -1,6 +1,6 @@
-//! Training over all networks of any width: price, add, slide, finish, prove.
+//! Training over all networks of any width: crowd, price, add, slide, finish, prove.
 //!
-//! Pricing proposes neurons from anywhere; sliding moves all neurons jointly
+//! A crowd of random neurons begins; pricing proposes neurons from anywhere; sliding moves all neurons jointly
 //! across cells; Newton's method finishes them to the last digits; what is left
 //! when local pricing finds nothing is handed to the proof, which either bounds
 //! κ(ν) over all directions or returns a neuron that local pricing has missed.
@@ -84,6 +84,16 @@ struct Bound {
     lower: f64,
     nu: Vec<f64>,
     method: Method,
+}
+
+impl Bound {
+    /// Keeps what a proof at the ν of `state` gives, if that is more.
+    fn keep(&mut self, global: &Global, state: &State, proof: &Proof, lambda: f64) {
+        let lower = global.lower_bound(&state.nu, proof.upper, lambda);
+        if lower > self.lower {
+            *self = Self { lower, nu: state.nu.clone(), method: proof.method };
+        }
+    }
 }
 
 impl Global {
@@ -246,10 +256,7 @@ impl Global {
                     |_: &Bracket| matches!(observer.observe(&progress), ControlFlow::Continue(()));
                 let proof = self.oracle.prove(&state.nu, &goal, &rough, &directions, &mut go_on);
                 cones += proof.cones;
-                let lower = self.lower_bound(&state.nu, proof.upper, lambda);
-                if lower > best.lower {
-                    best = Bound { lower, nu: state.nu.clone(), method: proof.method };
-                }
+                best.keep(self, &state, &proof, lambda);
                 found.extend(proof.candidates.into_iter().filter(|c| c.value > level));
                 sort(&mut found);
             }
@@ -295,10 +302,7 @@ impl Global {
                 early.is_none() && !dear
             });
             cones += proof.cones;
-            let lower = self.lower_bound(&state.nu, proof.upper, lambda);
-            if lower > best.lower {
-                best = Bound { lower, nu: state.nu.clone(), method: proof.method };
-            }
+            best.keep(self, &state, &proof, lambda);
             if relative_gap(best.lower, state.upper) <= tolerance {
                 break Status::Certified;
             }
