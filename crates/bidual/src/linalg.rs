@@ -7,6 +7,12 @@ use faer::linalg::cholesky::llt;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 
+/// faer's decompositions on the calling thread from now on: on several threads their rounding
+/// depends on how many there are, and results must not.
+pub(crate) fn decompose_alone() {
+    faer::set_global_parallelism(faer::Par::Seq);
+}
+
 /// Column-major dense matrix of `f64`.
 pub type Mat = faer::Mat<f64>;
 

@@ -32,6 +32,7 @@ impl Projected {
             .map(|j| if free { column(x, j).iter().sum::<f64>() / n as f64 } else { 0.0 })
             .collect();
         let centred = Mat::from_fn(n, q, |i, j| x[(i, j)] - means[j]);
+        crate::linalg::decompose_alone();
         let basis = match centred.thin_svd() {
             Ok(svd) => {
                 let values: Vec<f64> = svd.S().column_vector().iter().copied().collect();

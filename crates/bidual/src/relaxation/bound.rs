@@ -84,6 +84,7 @@ pub(super) fn price(x: &Mat, nu: &[f64], multipliers: &[Multiplier], s: f64) -> 
 /// Upper bound on max{bᵀu + uᵀQu : ‖u‖ = 1} for these numbers.
 fn sphere(q: &Mat, b: &[f64]) -> Option<f64> {
     let d = b.len();
+    crate::linalg::decompose_alone();
     let eigen = q.self_adjoint_eigen(Side::Lower).ok()?;
     let values: Vec<f64> = eigen.S().column_vector().iter().copied().collect();
     let basis = eigen.U();

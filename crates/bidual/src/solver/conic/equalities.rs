@@ -19,6 +19,7 @@ pub(super) fn orthonormal(z: &Mat) -> Mat {
     if kept.is_empty() {
         return unit;
     }
+    crate::linalg::decompose_alone();
     match unit.thin_svd() {
         Ok(svd) => {
             let values = svd.S().column_vector();

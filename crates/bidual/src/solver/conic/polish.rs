@@ -61,6 +61,7 @@ pub(super) fn interpolate(
             break;
         }
         // least norm: Fᵀ(FFᵀ)⁺ by singular values
+        crate::linalg::decompose_alone();
         let Ok(svd) = features.thin_svd() else { break };
         let values = svd.S().column_vector();
         let mut step = vec![0.0; k + q];
