@@ -230,7 +230,7 @@ impl Report<'_> {
             "certified": self.certified(),
             "certificate": report::certificate_json(certificate),
             "scope": report::scope_json(certificate.scope),
-            "status": report::status_key(audit.status),
+            "training_status": report::status_key(audit.status),
             "stationary": stationarity.verdict == Verdict::Stationary,
             "stationarity": {
                 "verdict": match stationarity.verdict {

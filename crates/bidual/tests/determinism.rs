@@ -6,7 +6,8 @@ mod problems;
 
 use bidual::solver::silent;
 use bidual::{
-    Activation, Bias, Dataset, Lambda, LossKind, Model, Options, PatternChoice, certify, fit,
+    Activation, Bias, Dataset, Effort, Lambda, LossKind, Model, Options, PatternChoice, certify,
+    fit,
 };
 use problems::Random;
 use rayon::ThreadPoolBuilder;
@@ -40,6 +41,7 @@ fn same(data: &Dataset, options: &Options) {
         assert_eq!(one.lambda.to_bits(), other.lambda.to_bits());
         assert_eq!(one.lambda_max.to_bits(), other.lambda_max.to_bits());
         assert_eq!((one.iterations, one.status), (other.iterations, other.status));
+        assert_eq!(one.cones, other.cones, "{threads} threads");
         assert_eq!(one.gates, other.gates);
         assert_eq!(one.scaling, other.scaling);
         match (&one.cross_validation, &other.cross_validation) {
@@ -64,6 +66,14 @@ fn options(activation: Activation, patterns: PatternChoice) -> Options {
 fn relu_sampled() {
     // more rows than a tile, more patterns than a tile
     same(&data(600, 4, false), &options(Activation::Relu, PatternChoice::Sampled(150)));
+}
+
+#[test]
+fn all_networks() {
+    let base = options(Activation::Relu, PatternChoice::Generated(Effort::Auto));
+    let base = Options { lambda: Lambda::Fraction(0.1), tolerance: 1e-5, ..base };
+    same(&data(800, 4, false), &base);
+    same(&data(800, 4, true), &Options { loss: LossKind::Logistic, ..base });
 }
 
 #[test]

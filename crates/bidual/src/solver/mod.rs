@@ -63,7 +63,7 @@ impl Status {
                 "the gap is above the tolerance: raise the iteration limit or the tolerance"
             }
             Status::TimeLimit => {
-                "the gap is above the tolerance: raise the time limit, the tolerance or λ, or use fewer patterns"
+                "the gap is above the tolerance: raise the time limit, the tolerance or λ, or list fewer patterns where patterns are listed"
             }
             Status::Interrupted => {
                 "stopped on request: the network is the best so far, with its true gap"
