@@ -370,15 +370,14 @@ pub(crate) fn finish(
     let x = prepared.scaling.apply(&data.x);
     // the sum of two neurons may be on a pattern that is not listed, where the bound says nothing
     let all = prepared.global.is_some() || prepared.formulation.scope() == Scope::Complete;
-    for merge in [true, false] {
-        if merge && !all {
-            continue;
-        }
-        let narrower = match merge {
-            true => merge_cells(&narrow, &x, options.bias, KINK),
-            false => prune_network(&narrow, &x, options.bias, options.output_bias, DEPENDENT),
-        };
-        let Ok(narrower) = narrower else { continue };
+    let merge = |network: &Network| merge_cells(network, &x, options.bias, KINK);
+    let prune = |network: &Network| {
+        prune_network(network, &x, options.bias, options.output_bias, DEPENDENT)
+    };
+    let passes: [Option<&dyn Fn(&Network) -> Result<Network>>; 2] =
+        [all.then_some(&merge), Some(&prune)];
+    for pass in passes.into_iter().flatten() {
+        let Ok(narrower) = pass(&narrow) else { continue };
         let folded = narrower.clone().fold(&prepared.scaling);
         let after = value(&folded);
         if after <= upper + 1e-12 * upper.abs() {

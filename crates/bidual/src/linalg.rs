@@ -2,16 +2,13 @@
 //! the calling thread: parallelism is decided by operators and solvers, over
 //! fixed tiles, so that results do not depend on the number of threads.
 
+use faer::diag::Diag;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt;
+use faer::linalg::evd::{self, ComputeEigenvectors};
 use faer::linalg::matmul::matmul;
+use faer::linalg::svd::{self, ComputeSvdVectors};
 use faer::{Accum, MatMut, MatRef, Par};
-
-/// faer's decompositions on the calling thread from now on: on several threads their rounding
-/// depends on how many there are, and results must not.
-pub(crate) fn decompose_alone() {
-    faer::set_global_parallelism(faer::Par::Seq);
-}
 
 /// Column-major dense matrix of `f64`.
 pub type Mat = faer::Mat<f64>;
@@ -20,6 +17,43 @@ pub type Mat = faer::Mat<f64>;
 pub(crate) fn gemm(out: MatMut<'_, f64>, a: MatRef<'_, f64>, b: MatRef<'_, f64>, accumulate: bool) {
     let beta = if accumulate { Accum::Add } else { Accum::Replace };
     matmul(out, beta, a, b, 1.0, Par::Seq);
+}
+
+/// A = U diag(s) Vᵀ, the singular values falling.
+pub(crate) struct Svd {
+    pub u: Mat,
+    pub s: Vec<f64>,
+    pub v: Mat,
+}
+
+/// The thin singular value decomposition of `a`; `None` if it does not converge. `Mat::thin_svd`
+/// takes several threads, and rounds differently with their number.
+pub(crate) fn thin_svd(a: &Mat) -> Option<Svd> {
+    let (m, n) = a.shape();
+    let k = m.min(n);
+    let (mut u, mut v, mut s) = (Mat::zeros(m, k), Mat::zeros(n, k), Diag::zeros(k));
+    let thin = ComputeSvdVectors::Thin;
+    let size = svd::svd_scratch::<f64>(m, n, thin, thin, Par::Seq, Default::default());
+    let mut memory = MemBuffer::new(size);
+    let stack = MemStack::new(&mut memory);
+    let (to_u, to_v) = (Some(u.as_mut()), Some(v.as_mut()));
+    svd::svd(a.as_ref(), s.as_mut(), to_u, to_v, Par::Seq, stack, Default::default()).ok()?;
+    Some(Svd { u, s: s.column_vector().iter().copied().collect(), v })
+}
+
+/// Eigenvalues, rising, and eigenvectors of a symmetric matrix, of which the lower half is read;
+/// `None` if they are not found. On one thread, as [`thin_svd`].
+pub(crate) fn eigen(a: &Mat) -> Option<(Vec<f64>, Mat)> {
+    let n = a.nrows();
+    let (mut u, mut s) = (Mat::zeros(n, n), Diag::zeros(n));
+    let vectors = ComputeEigenvectors::Yes;
+    let size = evd::self_adjoint_evd_scratch::<f64>(n, vectors, Par::Seq, Default::default());
+    let mut memory = MemBuffer::new(size);
+    let stack = MemStack::new(&mut memory);
+    let to_u = Some(u.as_mut());
+    evd::self_adjoint_evd(a.as_ref(), s.as_mut(), to_u, Par::Seq, stack, Default::default())
+        .ok()?;
+    Some((s.column_vector().iter().copied().collect(), u))
 }
 
 pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {

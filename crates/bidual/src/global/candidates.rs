@@ -43,8 +43,8 @@ impl Depth {
 }
 
 impl Global {
-    /// Searches to `depth`; before a `long` proof, for which these must leave no more than the
-    /// tolerance, as deep as costs less than the proof would. `known` came from elsewhere.
+    /// Searches to `depth`. `long` is the tolerance if a short proof has failed here: once the gap is
+    /// half of it a long proof comes next, and the widest search costs less. `known` came from elsewhere.
     pub(super) fn candidates(
         &self,
         state: &State,

@@ -60,17 +60,10 @@ impl Oracle {
         seed: u64,
         level: f64,
     ) -> Vec<Candidate> {
-        let begin = self.around(starts, per, seed);
-        let ends = self.ascents(nu, &begin);
-        let mut chosen: Vec<&(Vec<f64>, bool, f64)> = vec![];
+        let ends = self.ascents(nu, &self.around(starts, per, seed));
         // few must differ more
         let angle = if most < ends.len() { SKETCHED } else { 1e-3 };
-        for end in dearest_first(&ends) {
-            if chosen.len() < most && chosen.iter().all(|c| !self.same(end, c, angle)) {
-                chosen.push(end);
-            }
-        }
-        self.polished(nu, chosen, level)
+        self.polished(nu, self.dearest(&ends, most, angle), level)
     }
 
     /// As [`Oracle::search_around`], much cheaper: the `most` dearest and different ends of the
@@ -84,18 +77,34 @@ impl Oracle {
         level: f64,
     ) -> Vec<Candidate> {
         let ends = self.ascents(nu, &self.around(starts, per, seed));
-        let mut chosen: Vec<&(Vec<f64>, bool, f64)> = vec![];
-        for end in dearest_first(&ends).into_iter().take_while(|end| end.2 > level) {
-            if chosen.len() < most && chosen.iter().all(|c| !self.same(end, c, SKETCHED)) {
-                chosen.push(end);
-            }
-        }
         let mut t = vec![0.0; nu.len()];
-        let mut candidate = |(u, negative, value): &(Vec<f64>, bool, f64)| {
+        let candidate = |(u, negative, value): &(Vec<f64>, bool, f64)| {
             times(&self.x, u, &mut t);
             Candidate { direction: u.clone(), negative: *negative, value: *value, bits: pack(&t) }
         };
-        chosen.into_iter().map(&mut candidate).collect()
+        let chosen = self.dearest(&ends, most, SKETCHED).into_iter();
+        chosen.take_while(|end| end.2 > level).map(candidate).collect()
+    }
+
+    /// The `most` dearest ends of ascents that differ by `angle`, by price.
+    fn dearest<'e>(
+        &self,
+        ends: &'e [(Vec<f64>, bool, f64)],
+        most: usize,
+        angle: f64,
+    ) -> Vec<&'e (Vec<f64>, bool, f64)> {
+        let mut order: Vec<_> = ends.iter().collect();
+        order.sort_by(|a, b| b.2.total_cmp(&a.2));
+        let mut chosen: Vec<&(Vec<f64>, bool, f64)> = vec![];
+        for end in order {
+            if chosen.len() == most {
+                break;
+            }
+            if chosen.iter().all(|c| !self.same(end, c, angle)) {
+                chosen.push(end);
+            }
+        }
+        chosen
     }
 
     /// `per` seeded directions around each start.
@@ -351,13 +360,6 @@ impl Oracle {
         across.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         across.into_iter().map(|(i, _)| i).collect()
     }
-}
-
-/// The ends of ascents by price.
-fn dearest_first(ends: &[(Vec<f64>, bool, f64)]) -> Vec<&(Vec<f64>, bool, f64)> {
-    let mut order: Vec<_> = ends.iter().collect();
-    order.sort_by(|a, b| b.2.total_cmp(&a.2));
-    order
 }
 
 /// Packed bits 1{t ≥ 0}.

@@ -2,7 +2,7 @@
 
 use super::simplicial;
 use crate::cone::Gauge;
-use crate::linalg::{Mat, column, dot};
+use crate::linalg::{Mat, column, dot, gemm, thin_svd};
 
 /// Singular values below this share of the largest are left to the slack.
 const RANK_TOLERANCE: f64 = 1e-9;
@@ -32,16 +32,11 @@ impl Projected {
             .map(|j| if free { column(x, j).iter().sum::<f64>() / n as f64 } else { 0.0 })
             .collect();
         let centred = Mat::from_fn(n, q, |i, j| x[(i, j)] - means[j]);
-        crate::linalg::decompose_alone();
-        let basis = match centred.thin_svd() {
-            Ok(svd) => {
-                let values: Vec<f64> = svd.S().column_vector().iter().copied().collect();
-                let first = values.first().copied().unwrap_or(0.0);
-                let r = values.iter().filter(|v| **v > RANK_TOLERANCE * first).count().max(1);
-                (r < q).then(|| svd.V().subcols(0, r).to_owned())
-            }
-            Err(_) => None,
-        };
+        let basis = thin_svd(&centred).and_then(|svd| {
+            let first = svd.s.first().copied().unwrap_or(0.0);
+            let r = svd.s.iter().filter(|v| **v > RANK_TOLERANCE * first).count().max(1);
+            (r < q).then(|| svd.v.subcols(0, r).to_owned())
+        });
         let size = centred.norm_l2();
         let make = |h: &Mat| {
             let wide = h.ncols() + usize::from(free);
@@ -56,8 +51,11 @@ impl Projected {
                 Self { rows, flat, basis: None, means: vec![0.0; q], slack: 0.0, size }
             }
             Some(basis) => {
-                let h = &centred * &basis;
-                let slack = (&centred - &h * basis.transpose()).norm_l2() + 1e-14 * size;
+                let mut h = Mat::zeros(n, basis.ncols());
+                gemm(h.as_mut(), centred.as_ref(), basis.as_ref(), false);
+                let mut kept = Mat::zeros(n, q);
+                gemm(kept.as_mut(), h.as_ref(), basis.transpose(), false);
+                let slack = (&centred - &kept).norm_l2() + 1e-14 * size;
                 let (rows, flat) = make(&h);
                 Self { rows, flat, basis: Some(basis), means, slack, size }
             }

@@ -71,7 +71,7 @@ impl Oracle {
     }
 
     /// Proves an upper bound on κ(ν) over all directions. `starts` are known
-    /// neurons (direction, negative); `go_on` is asked every few milliseconds.
+    /// neurons (direction, negative); `go_on` is asked several times a second.
     pub fn prove(
         &self,
         nu: &[f64],

@@ -1,7 +1,8 @@
 //! From multipliers to a rigorous bound on the price of a neuron.
 
-use crate::linalg::{Mat, axpy, cholesky_in_place, cholesky_solve, column, column_mut, dot, norm};
-use faer::Side;
+use crate::linalg::{
+    Mat, axpy, cholesky_in_place, cholesky_solve, column, column_mut, dot, eigen, norm,
+};
 
 /// Multipliers of one row of one sign, all ≥ 0.
 #[derive(Debug, Clone, Copy)]
@@ -84,10 +85,7 @@ pub(super) fn price(x: &Mat, nu: &[f64], multipliers: &[Multiplier], s: f64) -> 
 /// Upper bound on max{bᵀu + uᵀQu : ‖u‖ = 1} for these numbers.
 fn sphere(q: &Mat, b: &[f64]) -> Option<f64> {
     let d = b.len();
-    crate::linalg::decompose_alone();
-    let eigen = q.self_adjoint_eigen(Side::Lower).ok()?;
-    let values: Vec<f64> = eigen.S().column_vector().iter().copied().collect();
-    let basis = eigen.U();
+    let (values, basis) = eigen(q)?;
     let g: Vec<f64> = (0..d).map(|j| (0..d).map(|i| basis[(i, j)] * b[i]).sum()).collect();
     let top = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let size = values.iter().fold(0.0f64, |t, v| t.max(v.abs())) + norm(b);

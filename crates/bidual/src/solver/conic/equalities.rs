@@ -3,7 +3,9 @@
 //! Where it fails the dual value is −∞, so ν is moved onto it without leaving the domain of the
 //! conjugate, and what rounding leaves is charged to the bound. Derived here.
 
-use crate::linalg::{Mat, axpy, cholesky_in_place, cholesky_solve, column, dot, norm};
+use crate::linalg::{
+    Mat, axpy, cholesky_in_place, cholesky_solve, column, dot, gemm, norm, thin_svd,
+};
 use crate::loss::Loss;
 
 /// Singular values below this share of the largest are dependences of the columns.
@@ -19,16 +21,10 @@ pub(super) fn orthonormal(z: &Mat) -> Mat {
     if kept.is_empty() {
         return unit;
     }
-    crate::linalg::decompose_alone();
-    match unit.thin_svd() {
-        Ok(svd) => {
-            let values = svd.S().column_vector();
-            let rank = (0..values.nrows()).filter(|&k| values[k] > DEPENDENT * values[0]).count();
-            svd.U().subcols(0, rank).to_owned()
-        }
-        // what is left of ν along Z is charged anyway
-        Err(_) => unit,
-    }
+    // without a decomposition, what is left of ν along Z is charged anyway
+    let Some(svd) = thin_svd(&unit) else { return unit };
+    let rank = svd.s.iter().filter(|s| **s > DEPENDENT * svd.s[0]).count();
+    svd.u.subcols(0, rank).to_owned()
 }
 
 /// Moves ν to a near point of the domain of `loss` with Qᵀν = 0 up to rounding, Q orthonormal:
@@ -97,7 +93,8 @@ pub(super) fn annul(loss: &dyn Loss, q: &Mat, nu: &mut [f64]) {
         let free: Vec<usize> = (0..n).filter(|&i| inside[i] && point[i] != 0.0).collect();
         let rows = Mat::from_fn(free.len(), k, |i, j| q[(free[i], j)]);
         let mut along: Vec<f64> = (0..k).map(|j| dot(column(q, j), &point)).collect();
-        let mut gram = rows.transpose() * &rows;
+        let mut gram = Mat::zeros(rows.ncols(), rows.ncols());
+        gemm(gram.as_mut(), rows.transpose(), rows.as_ref(), false);
         if free.is_empty() || !cholesky_in_place(&mut gram) {
             break;
         }

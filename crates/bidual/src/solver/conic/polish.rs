@@ -2,7 +2,7 @@
 
 use super::LinearTerms;
 use crate::Program;
-use crate::linalg::{Mat, axpy, column, dot, norm};
+use crate::linalg::{Mat, axpy, column, dot, norm, thin_svd};
 
 /// Moves v into the cone of its column, along a direction of the (relative) interior.
 pub(super) fn into_cone(program: &Program, index: usize, v: &mut [f64]) {
@@ -61,15 +61,11 @@ pub(super) fn interpolate(
             break;
         }
         // least norm: Fᵀ(FFᵀ)⁺ by singular values
-        crate::linalg::decompose_alone();
-        let Ok(svd) = features.thin_svd() else { break };
-        let values = svd.S().column_vector();
+        let Some(svd) = thin_svd(&features) else { break };
         let mut step = vec![0.0; k + q];
-        for s in 0..values.nrows() {
-            if values[s] > 1e-11 * values[0] {
-                let (u, v) = (svd.U().col(s), svd.V().col(s));
-                let along: f64 = (0..n).map(|i| u[i] * rest[i]).sum::<f64>() / values[s];
-                (0..k + q).for_each(|j| step[j] += along * v[j]);
+        for (s, value) in svd.s.iter().enumerate() {
+            if *value > 1e-11 * svd.s[0] {
+                axpy(dot(column(&svd.u, s), &rest) / value, column(&svd.v, s), &mut step);
             }
         }
         if !step[..k].iter().all(|s| s.abs() < 0.5) {
