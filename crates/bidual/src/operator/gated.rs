@@ -1,28 +1,39 @@
 //! Σ_i σ_i D_i X z_i: the model operator of gated and exact ReLU networks.
 
+use super::tables::{GROUP, Rows, transpose};
 use super::{LinearOperator, Scratch};
 use crate::arrangement::Patterns;
-use crate::linalg::{Mat, column, column_mut, gemm};
+use crate::linalg::{Mat, column, column_mut};
 use faer::{MatMut, MatRef};
 use rayon::prelude::*;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
-/// Rows in a forward tile and in an adjoint tile (multiples of 64: a tile starts on a mask word).
-const FORWARD_ROWS: usize = 256;
-const ADJOINT_ROWS: usize = 512;
-/// Patterns handled together in a tile.
-const TILE_PATTERNS: usize = 64;
+/// Rows of a forward tile.
+const FORWARD_ROWS: usize = 512;
+/// Patterns of an adjoint tile, at most and at least.
+const ADJOINT_PATTERNS: (usize, usize) = (512, 64);
 
 /// A z = Σ_c σ_c D_{p(c)} X z_c for a list of columns c = (pattern p, sign σ = ±1).
 ///
-/// X is n×d, the patterns are bit-packed (nP/8 bytes), and the n×dP matrix is
-/// never formed: a product costs 2ndP operations and tiles of a fixed size.
-#[derive(Clone)]
+/// X is n×d, the patterns are bit-packed, and the n×dP matrix is never formed: both products are
+/// sums of rows chosen by bits (see [`super::tables`]), a quarter of the additions of a product
+/// with a dense matrix and none of its multiplications. Memory beside X and the patterns: X once
+/// more by rows, and nP/8 bytes for each direction that is used.
 pub struct Gated {
     x: Arc<Mat>,
+    rows: Arc<Rows>,
     patterns: Arc<Patterns>,
     /// (pattern, sign) of each column of z.
     columns: Vec<(u32, f64)>,
+    /// The different patterns of the columns.
+    gates: Vec<u32>,
+    /// Index in `gates` of each column.
+    gate_of: Vec<u32>,
+    /// Word g of gate p at g·gates + p: bits of the samples 32g...
+    by_sample: OnceLock<Vec<u32>>,
+    /// Word g of sample i at g·n + i: bits of the gates 32g...
+    by_gate: OnceLock<Vec<u32>>,
     /// ‖x_k‖ of each row, for rounding bounds.
     row_norms: Arc<Vec<f64>>,
     scratch: Arc<Scratch>,
@@ -50,7 +61,21 @@ impl Gated {
             squares.iter_mut().zip(column(&x, j)).for_each(|(s, v)| *s += v * v);
         }
         let row_norms = Arc::new(squares.into_iter().map(f64::sqrt).collect());
-        Self { x, patterns, columns, row_norms, scratch: Arc::default(), margin: 0.0 }
+        let rows = Arc::new(Rows::of(&x));
+        let (gates, gate_of) = different(&columns);
+        Self {
+            x,
+            rows,
+            patterns,
+            columns,
+            gates,
+            gate_of,
+            by_sample: OnceLock::new(),
+            by_gate: OnceLock::new(),
+            row_norms,
+            scratch: Arc::default(),
+            margin: 0.0,
+        }
     }
 
     /// Adds `margin`·Σ_k|r_k|‖x_k‖ to the rounding bound of every adjoint: cells of
@@ -60,69 +85,61 @@ impl Gated {
         Self { margin, ..self }
     }
 
-    /// Runs `f` on a contiguous copy of the only column of `out` and stores the result.
-    fn with_contiguous(&self, mut out: MatMut<'_, f64>, f: impl FnOnce(&mut [f64])) {
-        self.scratch.with(self.x.nrows(), |buffer| {
-            f(buffer);
-            out.as_mut().col_mut(0).iter_mut().zip(buffer).for_each(|(o, v)| *o = *v);
-        });
+    /// Bits of the gates, word by word of samples.
+    fn masks_by_sample(&self) -> &[u32] {
+        self.by_sample.get_or_init(|| {
+            let groups = self.x.nrows().div_ceil(GROUP);
+            let half = |gate: u32, g: usize| {
+                (self.patterns.bits(gate as usize)[g / 2] >> (GROUP * (g % 2))) as u32
+            };
+            (0..groups).flat_map(|g| self.gates.iter().map(move |&p| half(p, g))).collect()
+        })
     }
 
-    /// out[rows of one tile] = Σ_c σ_c D_c X z_c, summed in the order of the columns.
-    fn forward_tile(&self, start: usize, z: MatRef<'_, f64>, active: &[usize], out: &mut [f64]) {
-        out.fill(0.0);
-        let d = self.x.ncols();
-        let rows = out.len();
-        let tile = self.x.as_ref().subrows(start, rows);
-        self.scratch.with((d + rows) * TILE_PATTERNS + rows, |buffer| {
-            let (packed, rest) = buffer.split_at_mut(d * TILE_PATTERNS);
-            let (products, mask) = rest.split_at_mut(rows * TILE_PATTERNS);
-            for chunk in active.chunks(TILE_PATTERNS) {
-                for (slot, &c) in packed.chunks_mut(d).zip(chunk) {
-                    slot.iter_mut().zip(z.col(c).iter()).for_each(|(to, from)| *to = *from);
+    /// Bits of the samples, word by word of the gates `used`.
+    fn masks_by_gate(&self, used: &[usize]) -> Vec<u32> {
+        let n = self.x.nrows();
+        let mut masks = vec![0u32; used.len().div_ceil(GROUP) * n];
+        for (used, masks) in used.chunks(GROUP).zip(masks.chunks_mut(n)) {
+            for (g, masks) in masks.chunks_mut(GROUP).enumerate() {
+                let mut block = [0u32; GROUP];
+                for (word, &u) in block.iter_mut().zip(used) {
+                    let bits = self.patterns.bits(self.gates[u] as usize);
+                    *word = (bits[g / 2] >> (GROUP * (g % 2))) as u32;
                 }
-                let k = chunk.len();
-                gemm(
-                    MatMut::from_column_major_slice_mut(&mut products[..rows * k], rows, k),
-                    tile,
-                    MatRef::from_column_major_slice(&packed[..d * k], d, k),
-                    false,
-                );
-                for (product, &c) in products.chunks(rows).zip(chunk) {
-                    let (pattern, sign) = self.columns[c];
-                    self.patterns.expand_f64(pattern as usize, start, mask);
-                    for i in 0..rows {
-                        out[i] += sign * mask[i] * product[i];
-                    }
-                }
+                transpose(&mut block);
+                masks.copy_from_slice(&block[..masks.len()]);
             }
-        });
-    }
-
-    /// out (d×k) = XᵀD_p r for the k patterns of the columns first.., rows summed in order.
-    fn adjoint_tile(&self, first: usize, r: &[f64], mut out: MatMut<'_, f64>) {
-        let (n, k) = (self.x.nrows(), out.ncols());
-        self.scratch.with(ADJOINT_ROWS * TILE_PATTERNS, |buffer| {
-            for start in (0..n).step_by(ADJOINT_ROWS) {
-                let rows = ADJOINT_ROWS.min(n - start);
-                for (c, masked) in buffer.chunks_mut(rows).take(k).enumerate() {
-                    let pattern = self.columns[first + c].0 as usize;
-                    self.patterns.expand_f64(pattern, start, masked);
-                    masked.iter_mut().zip(&r[start..]).for_each(|(m, r)| *m *= r);
-                }
-                gemm(
-                    out.as_mut(),
-                    self.x.as_ref().subrows(start, rows).transpose(),
-                    MatRef::from_column_major_slice(&buffer[..rows * k], rows, k),
-                    start > 0,
-                );
-            }
-        });
-        for c in 0..k {
-            let sign = self.columns[first + c].1;
-            out.as_mut().col_mut(c).iter_mut().for_each(|v| *v *= sign);
         }
+        masks
     }
+
+    /// σ_c z_c summed over the columns of each gate (a row each), and which gates are used.
+    fn by_gates(&self, z: MatRef<'_, f64>, sums: &mut [f64]) -> Vec<usize> {
+        let d = self.x.ncols();
+        sums.fill(0.0);
+        for (c, (&gate, &(_, sign))) in self.gate_of.iter().zip(&self.columns).enumerate() {
+            let to = &mut sums[gate as usize * d..][..d];
+            to.iter_mut().zip(z.col(c).iter()).for_each(|(to, v)| *to += sign * v);
+        }
+        (0..self.gates.len()).filter(|g| sums[g * d..][..d].iter().any(|v| *v != 0.0)).collect()
+    }
+}
+
+/// The different patterns in order, and the index of each column's.
+fn different(columns: &[(u32, f64)]) -> (Vec<u32>, Vec<u32>) {
+    let mut index = HashMap::with_capacity(columns.len());
+    let mut gates = vec![];
+    let gate_of = columns
+        .iter()
+        .map(|&(pattern, _)| {
+            *index.entry(pattern).or_insert_with(|| {
+                gates.push(pattern);
+                gates.len() as u32 - 1
+            })
+        })
+        .collect();
+    (gates, gate_of)
 }
 
 impl LinearOperator for Gated {
@@ -135,44 +152,73 @@ impl LinearOperator for Gated {
     }
 
     fn apply_into(&self, z: MatRef<'_, f64>, mut out: MatMut<'_, f64>) {
-        // columns that are exactly zero cost nothing
-        let used = |c: &usize| z.col(*c).iter().any(|v| *v != 0.0);
-        let active: Vec<usize> = (0..self.columns.len()).filter(used).collect();
-        self.with_contiguous(out.as_mut(), |f| {
+        let (n, d, count) = (self.x.nrows(), self.x.ncols(), self.gates.len());
+        self.scratch.with(count * d + n, |buffer| {
+            let (sums, f) = buffer.split_at_mut(count * d);
+            // columns that are exactly zero cost nothing
+            let used = self.by_gates(z, sums);
+            let few;
+            let masks = if 2 * used.len() < count {
+                few = self.masks_by_gate(&used);
+                &few
+            } else {
+                self.by_gate.get_or_init(|| self.masks_by_gate(&(0..count).collect::<Vec<_>>()))
+            };
+            let z = if 2 * used.len() < count {
+                Rows::transposed(d, used.len(), |j, k| sums[used[k] * d + j])
+            } else {
+                Rows::transposed(d, count, |j, k| sums[k * d + j])
+            };
+            f.fill(0.0);
             f.par_chunks_mut(FORWARD_ROWS).enumerate().for_each(|(t, tile)| {
-                self.forward_tile(t * FORWARD_ROWS, z, &active, tile);
+                let first = t * FORWARD_ROWS;
+                let rows = tile.len();
+                let words = |g: usize| &masks[g * n + first..][..rows];
+                self.rows.products(first, &z, words, tile);
             });
+            out.as_mut().col_mut(0).iter_mut().zip(f).for_each(|(o, v)| *o = *v);
         });
     }
 
     fn adjoint_into(&self, r: MatRef<'_, f64>, mut out: MatMut<'_, f64>) {
-        // 2p and 2p+1 share a pattern: the second is the first with the other sign
-        let paired = self.columns.len().is_multiple_of(2)
-            && self.columns.chunks(2).all(|c| c[0].0 == c[1].0 && c[0].1 == -c[1].1);
-        if paired && !self.columns.is_empty() {
-            let halves = self.columns.iter().step_by(2).copied().collect();
-            let half = Self { columns: halves, ..self.clone() };
-            let mut first = Mat::zeros(self.x.ncols(), self.columns.len() / 2);
-            half.adjoint_into(r, first.as_mut());
-            for c in 0..self.columns.len() {
-                let sign = if c % 2 == 0 { 1.0 } else { -1.0 };
-                let from = column(&first, c / 2);
-                out.as_mut().col_mut(c).iter_mut().zip(from).for_each(|(o, v)| *o = sign * v);
-            }
-            return;
-        }
-        self.scratch.with(self.x.nrows(), |contiguous| {
+        let (n, d, count) = (self.x.nrows(), self.x.ncols(), self.gates.len());
+        let masks = self.masks_by_sample();
+        self.scratch.with(count * d + n, |buffer| {
+            let (sums, contiguous) = buffer.split_at_mut(count * d);
             contiguous.iter_mut().zip(r.col(0).iter()).for_each(|(to, from)| *to = *from);
             let contiguous = &*contiguous;
-            out.par_col_chunks_mut(TILE_PATTERNS).enumerate().for_each(|(t, tile)| {
-                self.adjoint_tile(t * TILE_PATTERNS, contiguous, tile);
+            let (most, least) = ADJOINT_PATTERNS;
+            let size = count.div_ceil(rayon::current_num_threads()).clamp(least, most);
+            sums.par_chunks_mut((size * d).max(1)).enumerate().for_each(|(t, tile)| {
+                let (first, k) = (t * size, tile.len() / d);
+                let words = |g: usize| &masks[g * count + first..][..k];
+                self.rows.sums(contiguous, k, words, |p, j, sums| {
+                    tile[p * d + j..][..sums.len()].copy_from_slice(sums);
+                });
             });
+            for (c, (&gate, &(_, sign))) in self.gate_of.iter().zip(&self.columns).enumerate() {
+                let from = &sums[gate as usize * d..][..d];
+                out.as_mut().col_mut(c).iter_mut().zip(from).for_each(|(o, v)| *o = sign * v);
+            }
         });
     }
 
     fn restrict(&self, columns: &[usize]) -> Arc<dyn LinearOperator> {
-        let columns = columns.iter().map(|&c| self.columns[c]).collect();
-        Arc::new(Self { columns, ..self.clone() })
+        let columns: Vec<_> = columns.iter().map(|&c| self.columns[c]).collect();
+        let (gates, gate_of) = different(&columns);
+        Arc::new(Self {
+            x: self.x.clone(),
+            rows: self.rows.clone(),
+            patterns: self.patterns.clone(),
+            columns,
+            gates,
+            gate_of,
+            by_sample: OnceLock::new(),
+            by_gate: OnceLock::new(),
+            row_norms: self.row_norms.clone(),
+            scratch: self.scratch.clone(),
+            margin: self.margin,
+        })
     }
 
     fn block(&self, c: usize) -> Mat {

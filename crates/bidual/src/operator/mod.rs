@@ -6,6 +6,7 @@
 
 mod gated;
 mod halfspaces;
+mod tables;
 
 pub use gated::Gated;
 pub use halfspaces::HalfSpaces;
