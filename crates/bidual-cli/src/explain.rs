@@ -2,7 +2,7 @@
 
 use crate::Outcome;
 use crate::args::ExplainArgs;
-use crate::data::{matrix, sample_weights};
+use crate::data::{check_order, matrix, sample_weights};
 use crate::export::extension;
 use crate::model_file::Stored;
 use crate::model_text::bias_of;
@@ -20,6 +20,7 @@ use std::path::Path;
 const SAME: f64 = 1e-9;
 
 pub fn run(args: &ExplainArgs) -> Result<Outcome> {
+    check_order(&args.model, args.data.as_deref())?;
     if let Some(path) = &args.html {
         check_output(path)?;
         let found = extension(path);

@@ -206,6 +206,16 @@ fn models() {
     place.refuse("predict m.safetensors data.csv -o p.parquet", &[".csv or .npy"]);
     place.refuse("predict m.safetensors data.csv -o data.csv", &["named twice"]);
     place.refuse("export m.safetensors -o m.pt", &[".onnx or .json"]);
+    let order = "the order is MODEL DATA";
+    for verb in ["predict", "certify", "explain"] {
+        let swapped = format!("{verb} data.csv m.safetensors");
+        place.refuse(&swapped, &["data.csv: is a table, expected a model", order]);
+        for model in ["m.safetensors", "m.onnx"] {
+            let twice = format!("{verb} m.safetensors {model}");
+            place.refuse(&twice, &[&format!("{model}: is a model, expected a table"), order]);
+        }
+    }
+    place.refuse("explain data.csv", &["data.csv: is a table", order]);
     place.write("other.csv", "x0,z\n1,2\n3,4\n");
     place.refuse("predict m.safetensors other.csv", &["other.csv", "no column \"x1\""]);
     place.refuse("certify m.safetensors other.csv", &["no column \"y\""]);
