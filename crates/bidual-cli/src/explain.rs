@@ -121,7 +121,7 @@ fn statement(spread: &Spread) -> String {
     let on = format!("on {} directions ({from})", spread.directions);
     let same = "the same outputs on these samples and the same weight decay";
     if spread.is_unique() {
-        return format!("unique: no other network {on} has {same}");
+        return format!("unique on the directions examined: no other network {on} has {same}");
     }
     format!(
         "not unique: other networks {on} have {same}; {} of the {} sizes here can change, {} can be 0, {} of the other directions can come in",
