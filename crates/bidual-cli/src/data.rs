@@ -24,6 +24,8 @@ pub struct Training {
     pub loss_reason: Option<&'static str>,
     /// Names of −1 and +1, for classification.
     pub classes: Option<[String; 2]>,
+    /// Whether the column names look like data.
+    pub headless: bool,
 }
 
 /// Reads the table that `args` name and encodes it.
@@ -66,7 +68,8 @@ pub fn encode(
     let x = matrix(&encoding.apply(table)?);
     let weights = sample_weights(table, weights)?;
     let dataset = Dataset::new(x, y, weights).with_context(|| table.source.clone())?;
-    Ok(Training { dataset, encoding, loss, loss_reason, classes })
+    let headless = table.looks_headless();
+    Ok(Training { dataset, encoding, loss, loss_reason, classes, headless })
 }
 
 /// Two distinct values; or text, so that the message of a failure is about classes.

@@ -44,6 +44,9 @@ fn tables() {
     refuse("a,y\n1,2\n", &["at least 2 rows", "found 1"]);
     refuse("y\n1\n2\n3\n", &["no column is left as an input"]);
     refuse("a,b,a,y\n1,2,3,4\n5,6,7,8\n", &["columns 1 and 3", "\"a\""]);
+    let hint = "put a header line";
+    refuse("1.5,2.5\n3,4\n5,6\n", &["no column \"y\"", "\"1.5\", \"2.5\"", hint]);
+    refuse("0,7,0\n3,4,5\n5,6,7\n", &["columns 1 and 3", hint]);
     refuse("a;y\n1;2\n3;4\n", &["commas"]);
     let rows: String = (0..12).map(|i| format!("3,{}\n", i % 5)).collect();
     refuse(&format!("a,y\n{rows}"), &["constant"]);
