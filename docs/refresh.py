@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 CONSOLE = re.compile(r"(?<=```console\n).*?(?=```)", re.S)
 MARKED = re.compile(r"(?<=<!-- output: )(.*?)( -->\n+```text\n)(.*?)(?=```)", re.S)
 PYTHON = re.compile(r"```python\n(.*?)```", re.S)
-TIMES = re.compile(r"\b\d+\.\d\d s,")
+TIMES = re.compile(r"\b\d+\.\d\d s(,|$)", re.M)
 
 
 def main(arguments):
@@ -41,7 +41,9 @@ def main(arguments):
         def run(command):
             done = subprocess.run(command, shell=isinstance(command, str), cwd=place, env=environment,
                                   capture_output=True, text=True)
-            if done.returncode != 0 or not done.stdout and done.stderr:
+            # an audit that finds a gap ends with 1
+            allowed = (0, 1) if str(command).startswith("bidual certify ") else (0,)
+            if done.returncode not in allowed or not done.stdout and done.stderr:
                 sys.exit(f"{command}: exit code {done.returncode} {done.stderr}")
             return done.stdout
 

@@ -14,8 +14,11 @@ use std::time::Duration;
 /// Two-layer ReLU networks, trained to certified global optimality.
 #[derive(Parser)]
 #[command(name = "bidual", version, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 certified to the tolerance, 1 stopped early (the best \
-network so far is still returned, with its true gap), 2 bad input or usage.")]
+#[command(
+    after_help = "Exit codes: 0 done, and proved to the tolerance where there is something to \
+prove; 1 a larger gap is left: `fit` or `path` stopped early (the best network so far is still \
+returned, with its true gap), or `certify` has not proved the network optimal; 2 bad input or usage."
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub verb: Verb,
@@ -36,7 +39,7 @@ pub enum Verb {
     /// Recompute objective and certificate of a fitted network on a table, or audit a network that
     /// another program trained
     #[command(
-        after_help = "Example:\n  bidual certify concrete.safetensors concrete.csv\n  bidual certify torch.onnx concrete.csv --target strength --lambda abs:1e-3\n\nExit code 0 if the relative gap is at most the tolerance (of the fit, or --tolerance), 1 if it is larger."
+        after_help = "Example:\n  bidual certify concrete.safetensors concrete.csv\n  bidual certify torch.onnx concrete.csv --target strength --lambda abs:1e-3\n\nExit code 0 if the relative gap is at most the tolerance (of the fit, or --tolerance), 1 if it is larger: for a network of another program the verdict is then `not optimal` or `open`."
     )]
     Certify(CertifyArgs),
     /// Fit along a decreasing sequence of λ, with a certificate for each

@@ -2,7 +2,7 @@
 
 use crate::Outcome;
 use crate::args::CertifyArgs;
-use crate::data::load_labelled;
+use crate::data::{check_order, load_labelled};
 use crate::model_file::Stored;
 use crate::report::{self, Score, gap_text, significant_above, significant_below};
 use anyhow::{Result, bail};
@@ -13,6 +13,7 @@ use serde_json::json;
 const SAME: f64 = 1e-9;
 
 pub fn run(args: &CertifyArgs) -> Result<Outcome> {
+    check_order(&args.model, Some(&args.data))?;
     if crate::audit::is_foreign(&args.model)? {
         return crate::audit::run(args);
     }

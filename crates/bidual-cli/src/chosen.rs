@@ -27,9 +27,9 @@ pub fn text(choose: Choose, how: &Selection, width: usize, certified: bool) -> S
     };
     let source = if how.complete { "in the listed patterns" } else { "found by search" };
     let from = format!("{} of its own; {} more {source}", how.own, how.directions - how.own);
-    let of = format!("{set} on {} directions ({from})", how.directions);
+    let of = format!("{set} on the {} directions examined ({from})", how.directions);
     if how.freedom == 0 && choose != Choose::LeastWidth {
-        return format!("{name}: nothing to choose, the only one of {of}");
+        return format!("{name}: nothing to choose, unique among {of}");
     }
     let [before, after] = how.norms.map(|v| significant(v, 6));
     match (choose, how.minimal, how.validation) {

@@ -1,6 +1,7 @@
 //! From a table to the samples of a fit or of a stored model.
 
 use crate::args::TrainArgs;
+use crate::export::extension;
 use crate::values::LossArg;
 use anyhow::{Context, Result, bail};
 use bidual::{Dataset, LossKind, Mat};
@@ -23,6 +24,8 @@ pub struct Training {
     pub loss_reason: Option<&'static str>,
     /// Names of −1 and +1, for classification.
     pub classes: Option<[String; 2]>,
+    /// Whether the column names look like data.
+    pub headless: bool,
 }
 
 /// Reads the table that `args` name and encodes it.
@@ -65,7 +68,8 @@ pub fn encode(
     let x = matrix(&encoding.apply(table)?);
     let weights = sample_weights(table, weights)?;
     let dataset = Dataset::new(x, y, weights).with_context(|| table.source.clone())?;
-    Ok(Training { dataset, encoding, loss, loss_reason, classes })
+    let headless = table.looks_headless();
+    Ok(Training { dataset, encoding, loss, loss_reason, classes, headless })
 }
 
 /// Two distinct values; or text, so that the message of a failure is about classes.
@@ -87,6 +91,19 @@ fn looks_like_classes(table: &Table, target: &str) -> Result<bool> {
 pub fn matrix(features: &Features) -> Mat {
     let n = features.rows;
     Mat::from_fn(n, features.columns, |i, j| features.values[j * n + i])
+}
+
+/// Refuses a model and a table in the wrong order, where their extensions tell.
+pub fn check_order(model: &Path, data: Option<&Path>) -> Result<()> {
+    if matches!(extension(model).as_str(), "csv" | "parquet" | "npy") {
+        bail!("{}: is a table, expected a model here; the order is MODEL DATA", model.display());
+    }
+    if let Some(data) = data
+        && matches!(extension(data).as_str(), "safetensors" | "onnx" | "json")
+    {
+        bail!("{}: is a model, expected a table here; the order is MODEL DATA", data.display());
+    }
+    Ok(())
 }
 
 /// The features of a new table, as a stored model expects them.

@@ -2,7 +2,7 @@
 
 use crate::Outcome;
 use crate::args::ExplainArgs;
-use crate::data::{matrix, sample_weights};
+use crate::data::{check_order, matrix, sample_weights};
 use crate::export::extension;
 use crate::model_file::Stored;
 use crate::model_text::bias_of;
@@ -20,6 +20,7 @@ use std::path::Path;
 const SAME: f64 = 1e-9;
 
 pub fn run(args: &ExplainArgs) -> Result<Outcome> {
+    check_order(&args.model, args.data.as_deref())?;
     if let Some(path) = &args.html {
         check_output(path)?;
         let found = extension(path);
@@ -120,7 +121,7 @@ fn statement(spread: &Spread) -> String {
     let on = format!("on {} directions ({from})", spread.directions);
     let same = "the same outputs on these samples and the same weight decay";
     if spread.is_unique() {
-        return format!("unique: no other network {on} has {same}");
+        return format!("unique on the directions examined: no other network {on} has {same}");
     }
     format!(
         "not unique: other networks {on} have {same}; {} of the {} sizes here can change, {} can be 0, {} of the other directions can come in",

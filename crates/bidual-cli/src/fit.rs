@@ -42,7 +42,7 @@ pub fn run(args: &FitArgs) -> Result<Outcome> {
     if let Some(path) = &args.predictions {
         predict::check_output(path, training.classes.as_ref())?;
     }
-    let Training { dataset, encoding, loss, loss_reason, classes } = training;
+    let Training { dataset, encoding, loss, loss_reason, classes, headless } = training;
     let folds = args.folds.map_or(bidual::Options::default().folds, |k| k as usize);
     let names = encoding.feature_names();
     let options = Options { choose, ..options(&args.train, loss, args.lambda, folds, &names)? };
@@ -95,6 +95,7 @@ pub fn run(args: &FitArgs) -> Result<Outcome> {
         score: Score::of(&dataset, &outputs, loss.is_classification()),
         samples: dataset.samples(),
         loss_reason,
+        headless,
         seconds: started.elapsed().as_secs_f64(),
     };
     if args.train.json {
@@ -152,6 +153,7 @@ struct Fitted<'a> {
     score: Score,
     samples: usize,
     loss_reason: Option<&'static str>,
+    headless: bool,
     seconds: f64,
 }
 
@@ -174,6 +176,10 @@ impl Fitted<'_> {
             let _ = writeln!(text, "{name:<12} {value}");
         };
         line("data", self.data_text());
+        if self.headless {
+            let hint = "the column names look like data: if the first line is a row, put a header line before it";
+            line("note", hint.to_owned());
+        }
         let reason = self.loss_reason.map(|r| format!(" ({r})")).unwrap_or_default();
         line("loss", loss_key(options.loss) + &reason);
         line("lambda", self.lambda_text());
@@ -195,6 +201,9 @@ impl Fitted<'_> {
                 if options.output_bias { "free" } else { "none" }
             ),
         );
+        if model.network.neurons() == 0 && model.lambda >= model.lambda_max {
+            line("note", self.constant_text());
+        }
         if let Some(how) = &model.selection {
             let certified = model.status == Status::Certified;
             line("chosen", chosen::text(options.choose, how, model.network.neurons(), certified));
@@ -249,6 +258,20 @@ impl Fitted<'_> {
             significant(model.lambda / model.lambda_max, 4),
             significant(model.lambda_max, 6)
         )
+    }
+
+    /// Why there are no neurons.
+    fn constant_text(&self) -> String {
+        let model = &self.stored.model;
+        let constant = match model.options.output_bias {
+            true => format!("constant, {}", significant(model.network.output_bias, 4)),
+            false => "zero everywhere".to_owned(),
+        };
+        let advice = match model.cross_validation {
+            Some(_) => "no smaller one tried predicted better",
+            None => "for neurons take a smaller one, such as --lambda 0.1",
+        };
+        format!("λ is at or above λ_max, where the best network is {constant}; {advice}")
     }
 
     fn choose_json(&self) -> Value {

@@ -2,7 +2,7 @@
 
 use crate::Outcome;
 use crate::args::PredictArgs;
-use crate::data::load_features;
+use crate::data::{check_order, load_features};
 use crate::model_file::Stored;
 use anyhow::{Result, bail};
 use bidual::LossKind;
@@ -10,6 +10,7 @@ use bidual_io::predictions::{OutColumn, OutputFormat, output_format, write_colum
 use std::path::Path;
 
 pub fn run(args: &PredictArgs) -> Result<Outcome> {
+    check_order(&args.model, Some(&args.data))?;
     let stored = Stored::load(&args.model)?;
     if let Some(path) = &args.output {
         check_output(path, stored.classes.as_ref())?;

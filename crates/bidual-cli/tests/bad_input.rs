@@ -44,6 +44,9 @@ fn tables() {
     refuse("a,y\n1,2\n", &["at least 2 rows", "found 1"]);
     refuse("y\n1\n2\n3\n", &["no column is left as an input"]);
     refuse("a,b,a,y\n1,2,3,4\n5,6,7,8\n", &["columns 1 and 3", "\"a\""]);
+    let hint = "put a header line";
+    refuse("1.5,2.5\n3,4\n5,6\n", &["no column \"y\"", "\"1.5\", \"2.5\"", hint]);
+    refuse("0,7,0\n3,4,5\n5,6,7\n", &["columns 1 and 3", hint]);
     refuse("a;y\n1;2\n3;4\n", &["commas"]);
     let rows: String = (0..12).map(|i| format!("3,{}\n", i % 5)).collect();
     refuse(&format!("a,y\n{rows}"), &["constant"]);
@@ -206,6 +209,16 @@ fn models() {
     place.refuse("predict m.safetensors data.csv -o p.parquet", &[".csv or .npy"]);
     place.refuse("predict m.safetensors data.csv -o data.csv", &["named twice"]);
     place.refuse("export m.safetensors -o m.pt", &[".onnx or .json"]);
+    let order = "the order is MODEL DATA";
+    for verb in ["predict", "certify", "explain"] {
+        let swapped = format!("{verb} data.csv m.safetensors");
+        place.refuse(&swapped, &["data.csv: is a table, expected a model", order]);
+        for model in ["m.safetensors", "m.onnx"] {
+            let twice = format!("{verb} m.safetensors {model}");
+            place.refuse(&twice, &[&format!("{model}: is a model, expected a table"), order]);
+        }
+    }
+    place.refuse("explain data.csv", &["data.csv: is a table", order]);
     place.write("other.csv", "x0,z\n1,2\n3,4\n");
     place.refuse("predict m.safetensors other.csv", &["other.csv", "no column \"x1\""]);
     place.refuse("certify m.safetensors other.csv", &["no column \"y\""]);

@@ -136,6 +136,28 @@ fn text_says_what_was_proved_and_quiet_says_nothing() {
     assert_eq!(place.expect(0, &format!("{fit} --quiet")), "");
 }
 
+/// What is right, but seldom meant.
+#[test]
+fn text_notes_what_was_hardly_meant() {
+    let place = place();
+    let note = |words: &str| {
+        let said = place.expect(0, words);
+        said.lines().find_map(|l| l.strip_prefix("note         ").map(str::to_owned))
+    };
+    let fit = "fit class.csv --target class --scope sampled --lambda";
+    assert_eq!(note(&format!("{fit} 0.9")), None);
+    for (options, says) in [("", "network is constant, 0.1"), ("--no-output-bias", "is zero")] {
+        for lambda in ["1", "1.5"] {
+            let said = note(&format!("{fit} {lambda} {options}")).unwrap();
+            assert!(said.starts_with("λ is at or above λ_max"), "{said}");
+            assert!(said.contains(says) && said.contains("take a smaller one"), "{said}");
+        }
+    }
+    place.write("bare.csv", "0.5,1.5\n3,4\n5,7\n6,9\n8,3\n");
+    let said = note("fit bare.csv --target 1.5 --lambda 0.1 --scope sampled").unwrap();
+    assert!(said.contains("look like data") && said.contains("put a header line"), "{said}");
+}
+
 /// The worst bug of other programs: weights that only fit standardised inputs.
 #[test]
 fn column_scales_do_not_matter() {

@@ -123,7 +123,11 @@ fn other_networks_are_told() {
     let told = place.json(0, "explain m.safetensors v.csv");
     let unique = told["unique"].as_bool().unwrap();
     let statement = told["other_networks"].as_str().unwrap();
-    let start = if unique { "unique: no other network" } else { "not unique: other networks" };
+    let start = if unique {
+        "unique on the directions examined: no other network"
+    } else {
+        "not unique: other networks"
+    };
     assert!(statement.starts_with(start), "{statement}");
     assert!(statement.contains("the same outputs on these samples and the same weight decay"));
     for neuron in told["neurons"].as_array().unwrap() {

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io;
 
-use crate::text::{list, one_line, quoted};
+use crate::text::{list, mostly_numbers, one_line, parse_number, quoted};
 
 /// Where a row is in its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,8 +81,9 @@ pub enum Error {
     )]
     UnnamedColumn { file: String, position: usize },
     #[error(
-        "{file}: columns {first} and {second} are both named {}; rename or remove one of them",
-        quoted(column)
+        "{file}: columns {first} and {second} are both named {}; rename or remove one of them{}",
+        quoted(column),
+        header_hint(parse_number(column).is_some())
     )]
     DuplicateColumn { file: String, column: String, first: usize, second: usize },
     #[error(
@@ -134,7 +135,12 @@ pub enum Error {
         quoted(value)
     )]
     NotNumber { file: String, place: Place, column: String, value: String, remedy: &'static str },
-    #[error("{file}: there is no column {}; the columns are {}", quoted(column), list(have))]
+    #[error(
+        "{file}: there is no column {}; the columns are {}{}",
+        quoted(column),
+        list(have),
+        header_hint(mostly_numbers(have))
+    )]
     MissingColumn { file: String, column: String, have: Vec<String> },
     #[error(
         "{file}: no column is left as an input; add input columns beside the target and the weights"
@@ -233,6 +239,14 @@ fn network_hint(found: &str) -> &'static str {
         "pkl" | "pickle" | "joblib" => " (skl2onnx.to_onnx, or numpy.savez of coefs_, intercepts_)",
         "h5" | "keras" | "tflite" | "pb" => " (tf2onnx, or numpy.savez of the weights)",
         _ => "",
+    }
+}
+
+/// What to do about a table whose first row was taken for the header.
+fn header_hint(numbers: bool) -> &'static str {
+    match numbers {
+        true => "; if the first row is data, put a header line with the column names before it",
+        false => "",
     }
 }
 

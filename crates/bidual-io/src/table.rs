@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::error::{Error, Place};
-use crate::text::{is_missing, number_text, parse_number};
+use crate::text::{is_missing, mostly_numbers, number_text, parse_number};
 
 mod csv;
 pub(crate) mod npy;
@@ -95,6 +95,11 @@ impl Table {
                 have: self.names.clone(),
             },
         )
+    }
+
+    /// Whether the first line of a text file, which was taken for the column names, looks like data.
+    pub fn looks_headless(&self) -> bool {
+        matches!(self.places, Places::Lines(_)) && mostly_numbers(&self.names)
     }
 
     /// Where the row with 0-based index `row` is in the file.

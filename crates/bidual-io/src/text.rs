@@ -62,6 +62,16 @@ pub(crate) fn parse_number(cell: &str) -> Option<f64> {
     cell.trim().parse().ok().filter(|v: &f64| v.is_finite())
 }
 
+/// Whether most of the column names are numbers, as where a table has no header. Columns that are
+/// counted, from 0 or 1, are named so on purpose.
+pub(crate) fn mostly_numbers(names: &[String]) -> bool {
+    let number = |(place, name): &(usize, &String)| {
+        let place = *place as f64;
+        parse_number(name).is_some_and(|v| v != place && v != place + 1.0)
+    };
+    2 * names.iter().enumerate().filter(number).count() > names.len()
+}
+
 /// Whether a cell is one of the usual spellings of a missing value. `None` and
 /// `null` are left out of the spellings: they are common category names, and
 /// in a column of numbers they are refused as "not a number" anyway.
@@ -92,6 +102,13 @@ mod tests {
         assert_eq!(number_text(3.0), "3");
         assert_eq!(parse_number(" 1e999 "), None);
         assert_eq!(parse_number(" +1.5"), Some(1.5));
+        let headless = |names: &[&str]| {
+            mostly_numbers(&names.iter().map(|n| n.to_string()).collect::<Vec<_>>())
+        };
+        assert!(headless(&["5.1", "-3", "red"]) && headless(&["0.5"]));
+        assert!(
+            !headless(&["0", "1", "2"]) && !headless(&["1", "2", "y"]) && !headless(&["a", "3"])
+        );
         assert!(is_missing("NaN") && is_missing(" ") && !is_missing("none"));
     }
 }

@@ -374,8 +374,8 @@ pub(crate) fn finish(
     let prune = |network: &Network| {
         prune_network(network, &x, options.bias, options.output_bias, DEPENDENT)
     };
-    let passes: [Option<&dyn Fn(&Network) -> Result<Network>>; 2] =
-        [all.then_some(&merge), Some(&prune)];
+    type Pass<'a> = &'a dyn Fn(&Network) -> Result<Network>;
+    let passes: [Option<Pass<'_>>; 2] = [all.then_some(&merge), Some(&prune)];
     for pass in passes.into_iter().flatten() {
         let Ok(narrower) = pass(&narrow) else { continue };
         let folded = narrower.clone().fold(&prepared.scaling);
