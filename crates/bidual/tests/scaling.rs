@@ -55,7 +55,13 @@ fn variants() -> Vec<Options> {
         base.clone(),
         Options { bias: Bias::Free, ..base.clone() },
         Options { bias: Bias::None, output_bias: false, ..base.clone() },
-        Options { loss: LossKind::Huber(0.3), active_share: Some(0.3), ..base.clone() },
+        // the second derivative jumps: the last two digits are reached by luck only
+        Options {
+            loss: LossKind::Huber(0.3),
+            active_share: Some(0.3),
+            tolerance: 1e-7,
+            ..base.clone()
+        },
         Options { activation: Activation::Gated, ..base },
     ]
 }
@@ -67,7 +73,7 @@ fn units_do_not_matter() {
     for options in variants() {
         let (a, b) = (trained(&plain, &options), trained(&wild, &options));
         let (ca, cb) = (&a.certificate, &b.certificate);
-        let near = 3e-9 * ca.upper;
+        let near = 3.0 * options.tolerance * ca.upper;
         assert!((ca.upper - cb.upper).abs() <= near, "{ca:?} {cb:?} {options:?}");
         assert!((ca.lower - cb.lower).abs() <= near, "{ca:?} {cb:?} {options:?}");
         assert!((a.lambda_max - b.lambda_max).abs() <= 1e-9 * a.lambda_max);
