@@ -109,7 +109,7 @@ impl Program {
     }
 
     /// Rounding error of one column of Aᵀν, measured by the polar.
-    fn price_margin(&self, nu: &[f64]) -> f64 {
+    pub(crate) fn price_margin(&self, nu: &[f64]) -> f64 {
         let radius = self.regularizer.gauge().bias_radius().unwrap_or(0.0);
         self.operator.adjoint_rounding(nu) * (1.0 + radius)
     }

@@ -1,9 +1,9 @@
 //! Σ_i σ_i D_i X z_i: the model operator of gated and exact ReLU networks.
 
 use super::tables::{GROUP, Rows, transpose};
-use super::{LinearOperator, Scratch};
+use super::{LinearOperator, MeanField, Scratch, Spectrum};
 use crate::arrangement::Patterns;
-use crate::linalg::{Mat, column, column_mut};
+use crate::linalg::{Mat, column, column_mut, eigen, gemm};
 use faer::{MatMut, MatRef};
 use rayon::prelude::*;
 use std::collections::HashMap;
@@ -36,6 +36,8 @@ pub struct Gated {
     by_gate: OnceLock<Vec<u32>>,
     /// ‖x_k‖ of each row, for rounding bounds.
     row_norms: Arc<Vec<f64>>,
+    /// Of XᵀX; `None` inside if it could not be found.
+    spectrum: Arc<OnceLock<Option<Arc<Spectrum>>>>,
     scratch: Arc<Scratch>,
     /// See [`Gated::with_margin`].
     margin: f64,
@@ -73,6 +75,7 @@ impl Gated {
             by_sample: OnceLock::new(),
             by_gate: OnceLock::new(),
             row_norms,
+            spectrum: Arc::default(),
             scratch: Arc::default(),
             margin: 0.0,
         }
@@ -216,6 +219,7 @@ impl LinearOperator for Gated {
             by_sample: OnceLock::new(),
             by_gate: OnceLock::new(),
             row_norms: self.row_norms.clone(),
+            spectrum: self.spectrum.clone(),
             scratch: self.scratch.clone(),
             margin: self.margin,
         })
@@ -230,6 +234,28 @@ impl LinearOperator for Gated {
             }
         }
         block
+    }
+
+    fn mean_field(&self) -> Option<MeanField> {
+        let spectrum = self.spectrum.get_or_init(|| {
+            let (n, d) = self.x.shape();
+            let mut gram = Mat::zeros(d, d);
+            // a tall product is faster in slices of rows
+            for start in (0..n).step_by(FORWARD_ROWS) {
+                let rows = self.x.as_ref().subrows(start, FORWARD_ROWS.min(n - start));
+                gemm(gram.as_mut(), rows.transpose(), rows, true);
+            }
+            let (values, basis) = eigen(&gram)?;
+            Some(Arc::new(Spectrum { values, basis }))
+        });
+        let n = self.x.nrows().max(1) as f64;
+        let share = |gate: &u32| self.patterns.count_active(*gate as usize) as f64 / n;
+        let shares: Vec<f64> = self.gates.iter().map(share).collect();
+        let columns = self.gate_of.iter().zip(&self.columns);
+        Some(MeanField {
+            spectrum: spectrum.clone()?,
+            shares: columns.map(|(&gate, &(_, sign))| sign * shares[gate as usize]).collect(),
+        })
     }
 
     fn adjoint_rounding(&self, r: &[f64]) -> f64 {

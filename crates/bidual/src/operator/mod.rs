@@ -35,6 +35,11 @@ pub trait LinearOperator: Send + Sync {
     /// Column block j as a dense n×d matrix.
     fn block(&self, column: usize) -> Mat;
 
+    /// How the columns overlap on average, if the operator knows: for preconditioners only.
+    fn mean_field(&self) -> Option<MeanField> {
+        None
+    }
+
     /// Bound on the rounding error of any column of `adjoint_into(r)`, in the Euclidean norm.
     fn adjoint_rounding(&self, r: &[f64]) -> f64;
 
@@ -60,6 +65,23 @@ pub trait LinearOperator: Send + Sync {
         }
         estimate
     }
+}
+
+/// A model of AᵀA: block (i, j) is about s_i·s_j·G, and block (i, i) about |s_i|·G.
+#[derive(Clone)]
+pub struct MeanField {
+    /// G (d×d).
+    pub spectrum: Arc<Spectrum>,
+    /// s: share of the samples on which each column is active, with its sign.
+    pub shares: Vec<f64>,
+}
+
+/// G = V diag(values) Vᵀ.
+pub struct Spectrum {
+    /// Eigenvalues, rising.
+    pub values: Vec<f64>,
+    /// V.
+    pub basis: Mat,
 }
 
 /// Reusable buffers, so that repeated products do not allocate.

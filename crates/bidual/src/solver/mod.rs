@@ -4,13 +4,16 @@ mod column_generation;
 mod conic;
 mod fista;
 mod gram;
+mod group_newton;
 mod interior_point;
 mod staged;
+mod working_set;
 
 pub use column_generation::ColumnGeneration;
 pub use conic::{Conic, ConicSolution, LinearTerms};
 pub use fista::Fista;
 pub(crate) use gram::weighted_gram;
+pub use group_newton::GroupNewton;
 pub use interior_point::InteriorPoint;
 pub use staged::Staged;
 

@@ -1,0 +1,173 @@
+//! The outer loop of solvers without cones: price all columns, certify, choose the working set.
+//!
+//! One full adjoint prices every column, gives a dual feasible point and with it the gap of the
+//! whole program; the inner solver then sees only the columns in use and the dearest others.
+
+use super::{Observer, Progress, Solution, SparseColumns, Status};
+use crate::certificate::relative_gap;
+use crate::linalg::{Mat, as_column, column};
+use crate::{Error, Program, Result};
+use std::ops::ControlFlow;
+
+/// A point of a restricted program.
+pub(super) struct Point<'a> {
+    /// The restricted program.
+    pub program: &'a Program,
+    /// d×(columns in the set).
+    pub z: Mat,
+    /// Outputs at `z`.
+    pub f: Vec<f64>,
+}
+
+impl Point<'_> {
+    /// Objective and lower bound of the restricted program; `nu` and `gradient` are overwritten
+    /// by the residual and its adjoint.
+    pub(super) fn gap(&self, nu: &mut [f64], gradient: &mut Mat) -> (f64, f64) {
+        let loss = self.program.loss.as_ref();
+        loss.residual_into(&self.f, nu);
+        loss.clip_dual(nu);
+        self.program.operator.adjoint_into(as_column(nu), gradient.as_mut());
+        let kappa = self.program.regularizer.polar(gradient);
+        let omega = self.program.regularizer.value(&self.z);
+        let upper = loss.value(&self.f) + self.program.lambda * omega;
+        (upper, self.program.lower_bound(nu, kappa))
+    }
+}
+
+/// How an inner solve ended.
+pub(super) struct Ended {
+    pub iterations: usize,
+    pub status: Option<Status>,
+}
+
+/// Asked by an inner solver with its iterations and objective: whether to stop.
+pub(super) type Stop<'a> = dyn FnMut(usize, f64) -> ControlFlow<Status> + 'a;
+
+/// An inner solver: improves `point` until the restricted gap is below `goal` (absolute).
+pub(super) trait Inner {
+    fn run(&mut self, point: &mut Point, goal: f64, limit: usize, stop: &mut Stop) -> Ended;
+}
+
+/// What both solvers ask of the outer loop.
+pub(super) struct Outer {
+    pub name: &'static str,
+    pub tolerance: f64,
+    pub max_iterations: usize,
+    /// Columns in the first working set.
+    pub first: usize,
+}
+
+/// The inner solver is asked for this share of the gap; less when the set cannot grow.
+const ACCURACY: f64 = 0.15;
+
+impl Outer {
+    pub(super) fn solve(
+        &self,
+        program: &Program,
+        start: Option<&SparseColumns>,
+        observer: &mut dyn Observer,
+        inner: &mut dyn Inner,
+    ) -> Result<Solution> {
+        super::require_smooth(program.loss.as_ref(), self.name)?;
+        if program.constraint.is_some() {
+            return Err(Error::Unsupported {
+                solver: self.name,
+                what: "cone constraints",
+                instead: "column generation",
+            });
+        }
+        let (d, p) = program.shape();
+        let mut best = start.cloned().unwrap_or_else(|| SparseColumns::zero(d));
+        let mut f = program.restrict(&best.columns).outputs(&best.values);
+        let objective = |z: &SparseColumns, f: &[f64]| {
+            program.loss.value(f) + program.lambda * program.regularizer.value(&z.values)
+        };
+        let mut upper = objective(&best, &f);
+        let (mut lower, mut nu) = (f64::NEG_INFINITY, program.residual(&f));
+        let (mut iterations, mut status) = (0, Status::IterationLimit);
+        let mut accuracy = ACCURACY;
+        while iterations <= self.max_iterations {
+            let candidate = program.residual(&f);
+            let adjoint = program.adjoint(&candidate);
+            let prices: Vec<f64> =
+                (0..p).map(|c| program.regularizer.column_polar(column(&adjoint, c))).collect();
+            let kappa = prices.iter().copied().fold(0.0, f64::max);
+            let bound = program.lower_bound(&candidate, kappa + program.price_margin(&candidate));
+            if bound > lower {
+                (lower, nu) = (bound, candidate);
+            }
+            if relative_gap(lower, upper) <= self.tolerance {
+                status = Status::Certified;
+                break;
+            }
+            let active = best.columns.len();
+            let progress = Progress { iteration: iterations, upper, lower, active };
+            if let ControlFlow::Break(reason) = observer.observe(&progress) {
+                status = reason;
+                break;
+            }
+            if iterations == self.max_iterations {
+                break;
+            }
+            let (set, grown) = self.set(&best.columns, &prices, program.lambda);
+            if !grown {
+                accuracy *= 0.3;
+            }
+            let restricted = program.restrict(&set);
+            let goal = accuracy * (upper - lower).max(0.3 * self.tolerance * upper.abs());
+            let mut point = Point { program: &restricted, z: best.scatter(&set), f: f.clone() };
+            let ended =
+                inner.run(&mut point, goal, self.max_iterations - iterations, &mut |k, value| {
+                    let (iteration, upper) = (iterations + k, upper.min(value));
+                    observer.observe(&Progress { iteration, upper, lower, active })
+                });
+            iterations = (iterations + ended.iterations.max(1)).min(self.max_iterations);
+            let z = SparseColumns::gather(&point.z, &set);
+            // outputs again from z: the accumulated ones drift in the last digits
+            point.f = restricted.outputs(&point.z);
+            let reached = objective(&z, &point.f);
+            let progressed = reached < upper;
+            if reached <= upper {
+                (f, upper, best) = (point.f, reached, z);
+            }
+            if let Some(reason) = ended.status {
+                status = reason;
+                break;
+            }
+            if !progressed && !grown && accuracy < 1e-6 {
+                status = Status::Stalled;
+                break;
+            }
+        }
+        if status != Status::Certified {
+            let candidate = program.residual(&f);
+            let prices = program.price(&candidate, program.lambda, &mut program.multipliers());
+            let bound = program.lower_bound(&candidate, prices.kappa());
+            if bound > lower {
+                (lower, nu) = (bound, candidate);
+            }
+            if relative_gap(lower, upper) <= self.tolerance {
+                status = Status::Certified;
+            }
+        }
+        Ok(Solution { z: best, nu, upper, lower, status, iterations })
+    }
+
+    /// The columns in use and the dearest others, sorted; and whether one of these is violated.
+    fn set(&self, used: &[usize], prices: &[f64], lambda: f64) -> (Vec<usize>, bool) {
+        let mut inside = vec![false; prices.len()];
+        used.iter().for_each(|&c| inside[c] = true);
+        let mut others: Vec<usize> = (0..prices.len()).filter(|&c| !inside[c]).collect();
+        let size = self.first.max(prices.len() / 10).max(2 * used.len());
+        let room = size.saturating_sub(used.len()).clamp(1, others.len().max(1));
+        let dearer = |a: &usize, b: &usize| prices[*b].total_cmp(&prices[*a]).then(a.cmp(b));
+        if room < others.len() {
+            others.select_nth_unstable_by(room, dearer);
+            others.truncate(room);
+        }
+        let grown = others.iter().any(|&c| prices[c] > lambda);
+        others.extend_from_slice(used);
+        others.sort_unstable();
+        (others, grown)
+    }
+}
