@@ -15,7 +15,8 @@ use crate::options::{Activation, Lambda, Options, PatternChoice};
 use crate::path::{CrossValidation, cross_validate};
 use crate::pricing::Budget;
 use crate::solver::{
-    ColumnGeneration, Deadline, Observer, Progress, Solution, Solver, SparseColumns, Staged, Status,
+    ColumnGeneration, Deadline, GroupNewton, Observer, Progress, Solution, Solver, SparseColumns,
+    Status,
 };
 use crate::{Error, Program, Result};
 use std::ops::ControlFlow;
@@ -254,13 +255,13 @@ pub struct Model {
     pub selection: Option<Selection>,
 }
 
-/// The solver for a program: column generation where there are cones, FISTA
-/// with a second-order finish otherwise.
+/// The solver for a program: column generation where there are cones, Newton's method on the
+/// active groups otherwise.
 pub fn default_solver(program: &Program, tolerance: f64, max_iterations: usize) -> Box<dyn Solver> {
     if program.constraint.is_some() {
         Box::new(ColumnGeneration { tolerance, max_iterations, ..Default::default() })
     } else {
-        Box::new(Staged { tolerance, max_iterations, ..Default::default() })
+        Box::new(GroupNewton { tolerance, max_iterations, ..Default::default() })
     }
 }
 
