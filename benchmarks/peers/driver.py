@@ -1,5 +1,6 @@
 """Runs bidual and the peers as processes on one thread and evaluates what they return."""
 
+import atexit
 import json
 import os
 import pathlib
@@ -98,6 +99,7 @@ class Peer:
         self.name, self.cell, self.process, self.version = name, cell, None, None
         self.python = pathlib.Path(environments, environment, "bin", "python")
         self.out = cell.folder / f"out-{name}-{os.getpid()}.npy"
+        atexit.register(self.close)
 
     def _start(self, limit):
         if not self.python.exists():

@@ -65,22 +65,31 @@ class Adelie:
 
 
 class Scnn:
-    """pyscnn: accelerated proximal gradient with restarts (R-FISTA) in float32 on torch; a setting is its tol."""
+    """pyscnn: accelerated proximal gradient with restarts (R-FISTA), float32 on torch; a setting is its tol."""
 
     package, environment = "pyscnn", "scnn"
     ladders = [[1e-4, 1e-6, 1e-8, 1e-10, 1e-12, 1e-14]]
 
     def __init__(self, loss, x, y, patterns, directions):
         only_squared(loss, "pyscnn")
+        import lab
         import torch
         from scnn import metrics, models, optimize, regularizers, solvers
         from scnn.private.interface import models as internal
         torch.set_num_threads(1)
-        # the same patterns as everyone's, in this order, and their making not on the clock
-        given = (patterns.astype(np.float32), directions)
+
+        def device(_, dtype, seed):  # "cpu" means numpy there; torch is faster on one thread
+            lab.set_backend("torch"), lab.set_device("cpu"), lab.set_dtype(dtype), lab.set_seeds(seed)
+
+        device("cpu", "float32", 0)
+        table = lab.tensor(x, dtype=lab.get_dtype()), lab.tensor(y, dtype=lab.get_dtype())[:, None]
+        optimize.set_device = device
+        optimize.process_data = lambda *_: (table, table, None)  # without the detour over Python lists
+        # everyone's patterns in their order, and their making not on the clock
+        given = patterns.astype(np.float32), directions
         internal.compute_activation_patterns = lambda *_, **__: given
         self.x, self.y, self.gates = x, y, directions
-        self.scnn = (metrics, models, optimize, regularizers, solvers)
+        self.scnn = metrics, models, optimize, regularizers, solvers
 
     def solve(self, lam, largest, setting):
         metrics, models, optimize, regularizers, solvers = self.scnn

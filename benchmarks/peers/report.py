@@ -19,13 +19,19 @@ def median(runs, field):
     return statistics.median(run[field] for run in runs)
 
 
+def proved(runs, target):
+    """Whether every run of bidual ended with a gap below the target."""
+    return all(run["gap"] is not None and run["gap"] <= float(target) for run in runs)
+
+
 def ratio(cell, result, target):
-    """(ratio of CPU times peer/bidual, whether it is only a lower bound), None where there is nothing to compare."""
+    """(ratio of CPU times peer/bidual, "" or ">" or "<" for a bound where one of them was ended); None without a comparison."""
     pair = result["pairs"].get(target)
     if pair and pair["runs"]:
-        return statistics.median(r["peer"]["cpu"] / r["bidual"]["cpu"] for r in pair["runs"]), False
-    if any(end.startswith("no answer") for end in result["ends"]):
-        return cell["cap"] / median(cell["bidual"][target], "cpu"), True
+        value = statistics.median(r["peer"]["cpu"] / r["bidual"]["cpu"] for r in pair["runs"])
+        return value, "" if proved([r["bidual"] for r in pair["runs"]], target) else "<"
+    if any(end.startswith("no answer") for end in result["ends"]) and proved(cell["bidual"][target], target):
+        return cell["cap"] / median(cell["bidual"][target], "cpu"), ">"
     return None
 
 
@@ -35,20 +41,28 @@ def entry(cell, name, target):
     if result is None or "missing" in result:
         return "–"
     found = ratio(cell, result, target)
-    if found and not found[1]:
-        return f"{seconds(median([r['peer'] for r in result['pairs'][target]['runs']], 'cpu'))} ({found[0]:.2g}×)"
+    times = f"({found[1] and found[1] + ' '}{found[0]:.2g}×)" if found else ""
+    pair = result["pairs"].get(target)
+    if pair and pair["runs"]:
+        return f"{seconds(median([r['peer'] for r in pair['runs']], 'cpu'))} {times}"
     least = min((run["suboptimality"] for run in result["runs"]), default=None)
     far = "nothing" if least is None else f"{least:.0e}"
-    return f"> {cell['cap']:g}, {far} (> {found[0]:.2g}×)" if found else f"never, {far}"
+    ended = any(end.startswith("no answer") for end in result["ends"])
+    return f"> {cell['cap']:g}, {far} {times}".strip() if ended else f"never, {far}"
 
 
 def own(cell, target):
     runs = cell["bidual"][target]
-    late = "" if all(run["gap"] is not None and run["gap"] <= float(target) for run in runs) else "*"
-    return seconds(median(runs, "cpu")) + late
+    return seconds(median(runs, "cpu")) + "*" * (not proved(runs, target))
+
+
+def own_gaps(cell):
+    """The gap that bidual proves / the common formula at its solution."""
+    return " / ".join(f"{max(math.inf if r[k] is None else r[k] for r in cell['bidual']['1e-06']):.0e}" for k in ("gap", "common_gap"))
 
 
 def last_gap(cell, name):
+    """The gap at a peer's solution of 1e-6 by the common formula."""
     pair = (cell["peers"].get(name) or {}).get("pairs", {}).get("1e-06")
     return f"{pair['gap']:.0e}" if pair and pair["gap"] is not None else "–"
 
@@ -68,10 +82,11 @@ def means(cells, names):
                     row.append("–")
                     continue
                 mean = math.exp(statistics.fmean(math.log(r) for r, _ in known))
-                capped, never = sum(bound for _, bound in known), len(found) - len(known)
-                notes = [f"{len(known)} cells"] + [f"{capped} capped"] * (capped > 0) + [f"{never} never" ] * (never > 0)
-                least = min(r for r, _ in known)
-                row.append(f"{'≥ ' if capped else ''}{mean:.2g}× (least {least:.2g}×; {', '.join(notes)})")
+                bounds, never = [bound for _, bound in known], len(found) - len(known)
+                notes = [f"{len(known)} cells"] + [f"{bounds.count('>')} with the peer ended"] * (">" in bounds)
+                notes += [f"{bounds.count('<')} with bidual ended"] * ("<" in bounds) + [f"{never} without"] * (never > 0)
+                sign = {frozenset(): "", frozenset(">"): "≥ ", frozenset("<"): "≤ "}.get(frozenset(bounds) - {""}, "~ ")
+                row.append(f"{sign}{mean:.2g}× (least {min(r for r, _ in known):.2g}×; {', '.join(notes)})")
             rows.append(row)
     return table(["peer", "target", "all λ"] + [f"{f:g}" for f in fractions] * (len(fractions) > 1), rows)
 
@@ -79,11 +94,14 @@ def means(cells, names):
 def single_tables(cells, loss):
     names = [name for name in NAMES if any(name in cell["peers"] for cell in cells)]
     lines = [f"### One λ, {loss} loss", "",
-             "CPU seconds to a relative suboptimality of 1e-3 / 1e-6 (bidual: to a proved gap of it); in brackets the median ratio of paired runs.", ""]
+             "CPU seconds to a relative suboptimality of 1e-3 / 1e-6 (bidual: to a proved gap of it); in brackets the median ratio",
+             "of paired runs, peer to bidual.",
+             "Gaps are those of the solution for 1e-6, by a dual point scaled from the residual there; of bidual, first the gap",
+             "that it proves itself.", ""]
     rows = []
     for cell in cells:
         row = [cell["instance"], f"{cell['n']}×{cell['d']}", str(cell["P"]), f"{cell['fraction']:g}", str(cell["reference"]["active"]),
-               " / ".join(own(cell, t) for t in ("0.001", "1e-06")), f"{max(r['gap'] or math.inf for r in cell['bidual']['1e-06']):.0e}"]
+               " / ".join(own(cell, t) for t in ("0.001", "1e-06")), own_gaps(cell)]
         for name in names:
             row += [" / ".join(entry(cell, name, t) for t in ("0.001", "1e-06")), last_gap(cell, name)]
         rows.append(row)
@@ -91,10 +109,12 @@ def single_tables(cells, loss):
     lines += table(head + [word for name in names for word in (NAMES[name], "gap")], rows)
     if any("*" in row[5] for row in rows):
         lines += ["\\* the proof had not reached the target by the time limit.", ""]
-    loose = [f"{c['instance']} P={c['P']} λ={c['fraction']:g} ({c['reference']['gap'] or math.inf:.0e})" for c in cells if not (c["reference"]["gap"] or math.inf) <= 1e-7]
+    gaps = [(math.inf if c["reference"]["gap"] is None else c["reference"]["gap"], c) for c in cells]
+    loose = [f"{c['instance']} P={c['P']} λ={c['fraction']:g} ({gap:.0e})" for gap, c in gaps if gap > 1e-7]
     if loose:
         lines += ["The optimum is known to less than 1e-7 only: " + ", ".join(loose) + ".", ""]
-    lines += ["Geometric means of the ratios; a capped run counts with the cap, as a lower bound:", ""] + means(cells, names)
+    lines += ["Geometric means of the ratios; a run that was ended counts with its limit, as a bound; cells where a peer stopped",
+              "short by itself, or both were ended, are without a ratio:", ""] + means(cells, names)
     reasons = sorted({f"{NAMES[n]}: {c['peers'][n]['missing']}" for c in cells for n in names if "missing" in c["peers"].get(n, {})})
     lines += ["Left out (–): " + "; ".join(reasons) + ".", ""] if reasons else []
     versions = sorted({c["peers"][n]["version"] for c in cells for n in names if c["peers"].get(n, {}).get("version")})
@@ -102,7 +122,8 @@ def single_tables(cells, loss):
 
 
 def path_tables(cells, loss):
-    lines = [f"### Paths, {loss} loss", "", "All λ of a path with warm starts, CPU seconds (medians); the largest suboptimality and gap on the path.", ""]
+    lines = [f"### Paths, {loss} loss", "",
+             "All λ of a path with warm starts, CPU seconds (medians); the largest suboptimality and gap on the path.", ""]
     rows = []
     for cell in cells:
         runs = {}

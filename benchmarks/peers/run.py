@@ -16,7 +16,7 @@ import argparse
 import json
 import os
 import pathlib
-import platform
+import signal
 import statistics
 import sys
 import time
@@ -125,7 +125,7 @@ def single(args):
             lam = fraction * problem.largest
             key = f"single {args.loss} {name} {count} {fraction:g}"
             cell = store.cell(key, verb="single", loss=args.loss, instance=name, n=problem.x.shape[0], d=problem.x.shape[1],
-                              P=problem.patterns.shape[1], fraction=fraction, machine=platform.machine(), cap=args.cap)
+                              P=problem.patterns.shape[1], fraction=fraction, cap=args.cap)
             if args.again or "reference" not in cell:
                 line, w = bidual.solve(problem, lam, 1e-9, args.reference_limit)
                 cell["reference"] = {"lambda": lam, "upper": problem.objective(lam, w), "lower": line["lower"], "active": line["active"],
@@ -135,7 +135,7 @@ def single(args):
                 cell["bidual"] = {f"{target:g}": [bidual_run(bidual, problem, lam, target, best, args.cap) for _ in range(args.repeats)]
                                   for target in TARGETS}
             store.save()
-            say(key, f"reference gap {cell['reference']['gap'] or float('inf'):.1e}",
+            say(key, f"reference gap {float('inf') if cell['reference']['gap'] is None else cell['reference']['gap']:.1e}",
                 *(f"{t}: {statistics.median(r['cpu'] for r in runs):.4f} s" for t, runs in cell["bidual"].items()))
             for name_, peer in peers.items():
                 if name_ in cell["peers"] and not args.again:
@@ -167,6 +167,11 @@ def report_peer(key, name, result):
     say(key, name, *words)
 
 
+def worst_gap(lines):
+    """The largest gap proved on a path of bidual."""
+    return max(float("inf") if line["relative_gap"] is None else line["relative_gap"] for line in lines)
+
+
 def path_gaps(cell, lambdas, solutions, best):
     """Suboptimality and relative gap at each λ."""
     return [{"suboptimality": cell.objective(lam, w) / value - 1, "gap": cell.gap(lam, w)} for lam, w, value in zip(lambdas, solutions, best)]
@@ -184,12 +189,12 @@ def path(args):
             continue
         lines = bidual.path(problem, 1e-9, POINTS, RATIO, args.reference_limit / POINTS)
         lambdas, best = [line["lambda"] for line in lines], [line["upper"] for line in lines]
-        cell["reference"] = {"gap": max(line["relative_gap"] or float("inf") for line in lines), "upper": best}
+        cell["reference"] = {"gap": worst_gap(lines), "upper": best}
 
         def own(target):
             lines = bidual.path(problem, target, POINTS, RATIO, args.cap)
             return {"who": f"bidual, gap {target:g}", "cpu": sum(line["cpu_seconds"] for line in lines),
-                    "wall": sum(line["seconds"] for line in lines), "gap": max(line["relative_gap"] or float("inf") for line in lines),
+                    "wall": sum(line["seconds"] for line in lines), "gap": worst_gap(lines),
                     "suboptimality": max(line["upper"] / value - 1 for line, value in zip(lines, best))}
 
         def other(tol):
@@ -260,6 +265,7 @@ def main():
         sys.exit(f"unknown: {', '.join(unknown)}; instances {', '.join(instances.INSTANCES)}; peers {', '.join(peers.PEERS)}")
     if args.loss == "logistic":
         args.instances = [name for name in args.instances if instances.has_classes(name)]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the peers' processes too
     args.json.parent.mkdir(parents=True, exist_ok=True)
     {"single": single, "path": path}[args.verb](args)
 
