@@ -7,8 +7,10 @@ use crate::linalg::{Mat, as_column, axpy, column, column_mut, dot, norm};
 use faer::MatMut;
 use std::ops::ControlFlow;
 
-/// Newton steps between two rounds of proximal steps.
-const STEPS: usize = 4;
+/// Newton steps between two rounds of proximal steps, at most.
+const STEPS: usize = 6;
+/// Halvings of a step at most.
+const HALVINGS: usize = 20;
 /// Share of the gradient, in the norm of the preconditioner, that conjugate gradients may leave.
 const FORCING: f64 = 0.05;
 /// Conjugate-gradient iterations of a step at most.
@@ -17,34 +19,65 @@ const MOST: usize = 250;
 const ASK: usize = 16;
 
 /// The program on its groups that are not zero.
+#[derive(Clone)]
 struct Active {
     program: Program,
+    /// Index of each group in the working set.
+    names: Vec<usize>,
     z: Mat,
     f: Vec<f64>,
     value: f64,
 }
 
+fn objective(program: &Program, z: &Mat, f: &[f64]) -> f64 {
+    program.loss.value(f) + program.lambda * program.regularizer.value(z)
+}
+
 impl Active {
-    fn objective(program: &Program, z: &Mat, f: &[f64]) -> f64 {
-        program.loss.value(f) + program.lambda * program.regularizer.value(z)
+    /// The groups of `z` that are not zero.
+    fn new(program: &Program, z: &Mat, f: Vec<f64>, names: &[usize]) -> Self {
+        let support: Vec<usize> =
+            (0..z.ncols()).filter(|&c| column(z, c).iter().any(|v| *v != 0.0)).collect();
+        let program = program.restrict(&support);
+        let z = Mat::from_fn(z.nrows(), support.len(), |i, k| z[(i, support[k])]);
+        let value = objective(&program, &z, &f);
+        Self { program, names: support.into_iter().map(|c| names[c]).collect(), z, f, value }
+    }
+
+    /// t times along the direction, with zeros where a group would pass the origin.
+    fn moved(&self, direction: &Direction, t: f64) -> (Mat, bool) {
+        let mut z = self.z.clone();
+        let mut stopped = false;
+        for c in 0..z.ncols() {
+            let z = column_mut(&mut z, c);
+            if dot(z, z) + t * dot(z, column(&direction.z, c)) <= 0.0 {
+                z.fill(0.0);
+                stopped = true;
+            } else {
+                axpy(t, column(&direction.z, c), z);
+            }
+        }
+        (z, stopped)
     }
 }
 
 /// A few Newton steps on the support of `point`, until one promises less than a tenth of `goal`.
+///
+/// A group that would pass the origin is set to zero and left out of the next step, whatever the
+/// objective says: its linear model holds up to there, and the other groups take over. Only the
+/// end is compared with the beginning.
 pub(super) fn newton(point: &mut Point, goal: f64, limit: usize, stop: &mut Stop) -> Ended {
-    let support: Vec<usize> =
-        (0..point.z.ncols()).filter(|&c| column(&point.z, c).iter().any(|v| *v != 0.0)).collect();
     let mut ended = Ended { iterations: 0, status: None };
-    if support.is_empty() {
-        return ended;
-    }
-    let program = point.program.restrict(&support);
-    let z = Mat::from_fn(point.z.nrows(), support.len(), |i, k| point.z[(i, support[k])]);
-    let value = Active::objective(&program, &z, &point.f);
-    let mut active = Active { program, z, f: point.f.clone(), value };
+    let all: Vec<usize> = (0..point.z.ncols()).collect();
+    let start = Active::new(point.program, &point.z, point.f.clone(), &all);
+    let mut active = start.clone();
+    let mut first = None;
     for _ in 0..STEPS {
         let done = ended.iterations;
-        let mut ask = |k: usize, upper: f64| stop(done + k, upper);
+        if active.names.is_empty() || done >= limit {
+            break;
+        }
+        let mut ask = |k: usize, upper: f64| stop(done + k, upper.min(start.value));
         let direction = match direction(&active, limit - done, &mut ask) {
             ControlFlow::Continue(direction) => direction,
             ControlFlow::Break((iterations, status)) => {
@@ -53,17 +86,26 @@ pub(super) fn newton(point: &mut Point, goal: f64, limit: usize, stop: &mut Stop
             }
         };
         ended.iterations += direction.iterations;
-        let before = active.value;
-        if !search(&mut active, &direction) || ended.iterations >= limit {
-            break;
+        let (z, stopped) = active.moved(&direction, 1.0);
+        if stopped {
+            let f = active.program.outputs(&z);
+            active = Active::new(&active.program, &z, f, &active.names);
+        } else {
+            let before = active.value;
+            if !search(&mut active, &direction) || before - active.value < 0.1 * goal {
+                break;
+            }
         }
-        let zeroed = (0..active.z.ncols()).any(|c| active.z.col(c).iter().all(|v| *v == 0.0));
-        // a group that became zero has no curvature: another round decides
-        if zeroed || before - active.value < 0.1 * goal {
-            break;
+        first.get_or_insert(direction);
+    }
+    if active.value >= start.value || active.value.is_nan() {
+        active = start;
+        if let Some(direction) = first {
+            search(&mut active, &direction);
         }
     }
-    for (k, &c) in support.iter().enumerate() {
+    point.z.fill(0.0);
+    for (k, &c) in active.names.iter().enumerate() {
         column_mut(&mut point.z, c).copy_from_slice(column(&active.z, k));
     }
     point.f = active.f;
@@ -190,37 +232,20 @@ fn inner(a: &Mat, b: &Mat) -> f64 {
     (0..a.ncols()).map(|c| dot(column(a, c), column(b, c))).sum()
 }
 
-/// Goes along the direction while that lowers the objective; a group that would pass the origin
-/// stops there. False if nothing was gained.
+/// Goes along the direction as far as that lowers the objective. False if nothing was gained.
 fn search(active: &mut Active, direction: &Direction) -> bool {
     if direction.slope.is_nan() || direction.slope >= 0.0 {
         return false;
     }
-    let program = &active.program;
-    let n = active.f.len();
     let mut t = 1.0;
-    let mut f = vec![0.0; n];
-    for _ in 0..20 {
-        let mut z = active.z.clone();
-        let mut stopped = false;
-        for c in 0..z.ncols() {
-            let z = column_mut(&mut z, c);
-            let size = dot(z, z);
-            if size + t * dot(z, column(&direction.z, c)) <= 0.0 {
-                z.fill(0.0);
-                stopped = true;
-            } else {
-                axpy(t, column(&direction.z, c), z);
-            }
-        }
-        if stopped {
-            f = program.outputs(&z);
+    for _ in 0..HALVINGS {
+        let (z, stopped) = active.moved(direction, t);
+        let f = if stopped {
+            active.program.outputs(&z)
         } else {
-            f.iter_mut()
-                .zip(active.f.iter().zip(&direction.f))
-                .for_each(|(f, (a, b))| *f = a + t * b);
-        }
-        let value = Active::objective(program, &z, &f);
+            active.f.iter().zip(&direction.f).map(|(f, g)| f + t * g).collect()
+        };
+        let value = objective(&active.program, &z, &f);
         let least = if stopped { 0.0 } else { 1e-4 * t * direction.slope };
         if value < active.value + least {
             (active.z, active.f, active.value) = (z, f, value);
