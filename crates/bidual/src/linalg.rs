@@ -8,6 +8,7 @@ use faer::linalg::cholesky::llt;
 use faer::linalg::evd::{self, ComputeEigenvectors};
 use faer::linalg::matmul::matmul;
 use faer::linalg::svd::{self, ComputeSvdVectors};
+use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
 use faer::{Accum, MatMut, MatRef, Par};
 
 /// Column-major dense matrix of `f64`.
@@ -134,6 +135,11 @@ pub(crate) fn cholesky_solve(factor: &Mat, b: &mut [f64]) {
     let rhs = MatMut::from_column_major_slice_mut(b, n, 1);
     let mut memory = MemBuffer::new(llt::solve::solve_in_place_scratch::<f64>(n, 1, Par::Seq));
     llt::solve::solve_in_place(factor.as_ref(), rhs, Par::Seq, MemStack::new(&mut memory));
+}
+
+/// B ← L⁻¹B, L the lower triangle of `factor`.
+pub(crate) fn lower_solve(factor: &Mat, b: &mut Mat) {
+    solve_lower_triangular_in_place(factor.as_ref(), b.as_mut(), Par::Seq);
 }
 
 /// A column vector viewed as an n×1 matrix.

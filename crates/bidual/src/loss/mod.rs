@@ -179,17 +179,23 @@ pub trait Loss: Send + Sync {
     }
 }
 
+/// Largest multiple of a dual vector that is tried.
+const MOST_SCALE: f64 = 1e30;
+
 /// Largest lower bound along one dual direction: `max { D(tν) : 0 ≤ t ≤ t_max, tν feasible }` as
 /// `(value, t)`.
 ///
-/// `t_max` may be `∞`; a negative or `NaN` bound counts as 0. The value is never below that of
+/// `t_max` may be `∞`; a negative or `NaN` bound counts as 0. `t` is at most 10³⁰: prices of vectors
+/// that would need more are below 10⁻¹⁵⁰ or so, where squares underflow and a norm says less than it
+/// should. The value is never below that of
 /// `t = 0`, and `t = t_max` is always among the candidates. `D` is concave in `t`: a quadratic for
 /// the squared, Huber and squared hinge losses (closed form), Newton for the logistic loss, golden
 /// section for a loss without [`Loss::dual_scale`].
 pub fn best_dual_value(loss: &dyn Loss, nu: &[f64], t_max: f64) -> (f64, f64) {
     let mut best = (loss.dual_value(nu, 0.0), 0.0);
     // `f64::min` and `f64::max` return the other argument for a NaN.
-    let cap = if t_max.is_nan() { 0.0 } else { t_max.min(loss.max_scale(nu)).max(0.0) };
+    let cap =
+        if t_max.is_nan() { 0.0 } else { t_max.min(loss.max_scale(nu)).clamp(0.0, MOST_SCALE) };
     if cap <= 0.0 {
         return best;
     }

@@ -11,6 +11,8 @@ use std::sync::{Arc, OnceLock};
 
 /// Rows of a forward tile.
 const FORWARD_ROWS: usize = 512;
+/// Columns of a kernel tile.
+const KERNEL_COLUMNS: usize = 128;
 /// Patterns of an adjoint tile, at most and at least.
 const ADJOINT_PATTERNS: (usize, usize) = (512, 64);
 
@@ -38,6 +40,8 @@ pub struct Gated {
     row_norms: Arc<Vec<f64>>,
     /// Of XᵀX; `None` inside if it could not be found.
     spectrum: Arc<OnceLock<Option<Arc<Spectrum>>>>,
+    /// XXᵀ, once a kernel was asked for.
+    inner: Arc<OnceLock<Mat>>,
     scratch: Arc<Scratch>,
     /// See [`Gated::with_margin`].
     margin: f64,
@@ -76,6 +80,7 @@ impl Gated {
             by_gate: OnceLock::new(),
             row_norms,
             spectrum: Arc::default(),
+            inner: Arc::default(),
             scratch: Arc::default(),
             margin: 0.0,
         }
@@ -220,6 +225,7 @@ impl LinearOperator for Gated {
             by_gate: OnceLock::new(),
             row_norms: self.row_norms.clone(),
             spectrum: self.spectrum.clone(),
+            inner: self.inner.clone(),
             scratch: self.scratch.clone(),
             margin: self.margin,
         })
@@ -234,6 +240,50 @@ impl LinearOperator for Gated {
             }
         }
         block
+    }
+
+    fn each_into(&self, z: MatRef<'_, f64>, mut out: MatMut<'_, f64>) {
+        gemm(out.as_mut(), Mat::as_ref(&self.x), z, false);
+        let mut mask = vec![0.0; self.x.nrows()];
+        for (c, &(pattern, sign)) in self.columns.iter().enumerate() {
+            self.patterns.expand_f64(pattern as usize, 0, &mut mask);
+            out.as_mut().col_mut(c).iter_mut().zip(&mask).for_each(|(v, m)| *v *= sign * m);
+        }
+    }
+
+    /// XXᵀ ∘ M diag(weights) Mᵀ, M the n×P matrix of the patterns.
+    fn kernel(&self, weights: &[f64]) -> Option<Mat> {
+        let n = self.x.nrows();
+        let inner = self.inner.get_or_init(|| {
+            let mut inner = Mat::zeros(n, n);
+            gemm(inner.as_mut(), Mat::as_ref(&self.x), self.x.transpose(), false);
+            inner
+        });
+        let mut sums = vec![0.0; self.gates.len()];
+        self.gate_of.iter().zip(weights).for_each(|(&gate, w)| sums[gate as usize] += w);
+        let used: Vec<usize> = (0..sums.len()).filter(|g| sums[*g] != 0.0).collect();
+        let mut masks = Mat::zeros(n, used.len());
+        for (k, &g) in used.iter().enumerate() {
+            self.patterns.expand_f64(self.gates[g] as usize, 0, column_mut(&mut masks, k));
+        }
+        let mut scaled = masks.clone();
+        for (k, &g) in used.iter().enumerate() {
+            column_mut(&mut scaled, k).iter_mut().for_each(|v| *v *= sums[g]);
+        }
+        let mut kernel = Mat::zeros(n, n);
+        kernel.as_mut().par_col_chunks_mut(KERNEL_COLUMNS).enumerate().for_each(|(t, chunk)| {
+            let (first, width) = (t * KERNEL_COLUMNS, chunk.ncols());
+            let mut below = chunk.subrows_mut(first, n - first);
+            let left = masks.as_ref().subrows(first, n - first);
+            let right = scaled.as_ref().subrows(first, width);
+            gemm(below.as_mut(), left, right.transpose(), false);
+            for j in 0..width {
+                let factors = inner.as_ref().col(first + j).subrows(first, n - first);
+                let column = below.as_mut().col_mut(j);
+                column.iter_mut().zip(factors.iter()).for_each(|(v, f)| *v *= f);
+            }
+        });
+        Some(kernel)
     }
 
     fn mean_field(&self) -> Option<MeanField> {

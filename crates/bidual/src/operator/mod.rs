@@ -35,6 +35,22 @@ pub trait LinearOperator: Send + Sync {
     /// Column block j as a dense n×d matrix.
     fn block(&self, column: usize) -> Mat;
 
+    /// The outputs of each column alone: column c of `out` (n×P) is A_c z_c.
+    fn each_into(&self, z: MatRef<'_, f64>, mut out: MatMut<'_, f64>) {
+        for c in 0..z.ncols() {
+            let block = self.block(c);
+            let from = z.subcols(c, 1);
+            crate::linalg::gemm(out.as_mut().subcols_mut(c, 1), block.as_ref(), from, false);
+        }
+    }
+
+    /// Lower triangle of Σ_c weights_c A_c A_cᵀ (n×n, the rest unspecified), if the operator has a
+    /// short way to it.
+    fn kernel(&self, weights: &[f64]) -> Option<Mat> {
+        let _ = weights;
+        None
+    }
+
     /// How the columns overlap on average, if the operator knows: for preconditioners only.
     fn mean_field(&self) -> Option<MeanField> {
         None

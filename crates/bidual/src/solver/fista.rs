@@ -81,10 +81,10 @@ impl Inner for Steps {
             if iteration % CHECK == 0 {
                 let (upper, lower) = point.gap(&mut nu, &mut gradient);
                 if upper - lower <= goal {
-                    return Ended { iterations: iteration, status: None };
+                    return Ended { iterations: iteration, status: None, reached: true };
                 }
                 if let ControlFlow::Break(status) = stop(iteration, upper) {
-                    return Ended { iterations: iteration, status: Some(status) };
+                    return Ended { iterations: iteration, status: Some(status), reached: false };
                 }
             }
             loss.residual_into(&fy, &mut nu);
@@ -141,6 +141,6 @@ impl Inner for Steps {
             std::mem::swap(&mut point.z, &mut next);
             std::mem::swap(&mut point.f, &mut f_next);
         }
-        Ended { iterations: limit, status: None }
+        Ended { iterations: limit, status: None, reached: false }
     }
 }

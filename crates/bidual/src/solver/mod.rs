@@ -6,7 +6,6 @@ mod fista;
 mod gram;
 mod group_newton;
 mod interior_point;
-mod staged;
 mod working_set;
 
 pub use column_generation::ColumnGeneration;
@@ -15,7 +14,6 @@ pub use fista::Fista;
 pub(crate) use gram::weighted_gram;
 pub use group_newton::GroupNewton;
 pub use interior_point::InteriorPoint;
-pub use staged::Staged;
 
 use crate::linalg::{Mat, column, column_mut};
 use crate::loss::Loss;

@@ -37,7 +37,10 @@ impl Point<'_> {
 /// How an inner solve ended.
 pub(super) struct Ended {
     pub iterations: usize,
+    /// Why it was stopped, if it was.
     pub status: Option<Status>,
+    /// The goal is reached.
+    pub reached: bool,
 }
 
 /// Asked by an inner solver with its iterations and objective: whether to stop.
@@ -59,6 +62,10 @@ pub(super) struct Outer {
 
 /// The inner solver is asked for this share of the gap; less when the set cannot grow.
 const ACCURACY: f64 = 0.15;
+/// Rounds without a better gap at most.
+const PATIENCE: usize = 10;
+/// Relative differences of objectives that mean nothing.
+pub(super) const ROUNDING: f64 = 1e-15;
 
 impl Outer {
     pub(super) fn solve(
@@ -86,6 +93,7 @@ impl Outer {
         let (mut lower, mut nu) = (f64::NEG_INFINITY, program.residual(&f));
         let (mut iterations, mut status) = (0, Status::IterationLimit);
         let mut accuracy = ACCURACY;
+        let (mut least, mut stuck) = (f64::INFINITY, 0);
         while iterations <= self.max_iterations {
             let candidate = program.residual(&f);
             let adjoint = program.adjoint(&candidate);
@@ -100,6 +108,15 @@ impl Outer {
                 status = Status::Certified;
                 break;
             }
+            if upper - lower < 0.9 * least {
+                (least, stuck) = (upper - lower, 0);
+            } else {
+                stuck += 1;
+            }
+            if stuck > PATIENCE {
+                status = Status::Stalled;
+                break;
+            }
             let active = best.columns.len();
             let progress = Progress { iteration: iterations, upper, lower, active };
             if let ControlFlow::Break(reason) = observer.observe(&progress) {
@@ -110,7 +127,7 @@ impl Outer {
                 break;
             }
             let (set, grown) = self.set(&best.columns, &prices, program.lambda);
-            if !grown {
+            if !grown || stuck > 0 {
                 accuracy *= 0.3;
             }
             let restricted = program.restrict(&set);
@@ -126,16 +143,12 @@ impl Outer {
             // outputs again from z: the accumulated ones drift in the last digits
             point.f = restricted.outputs(&point.z);
             let reached = objective(&z, &point.f);
-            let progressed = reached < upper;
-            if reached <= upper {
+            // the last digits of the gradient are worth more than those of the objective
+            if reached <= upper + ROUNDING * upper.abs() {
                 (f, upper, best) = (point.f, reached, z);
             }
             if let Some(reason) = ended.status {
                 status = reason;
-                break;
-            }
-            if !progressed && !grown && accuracy < 1e-6 {
-                status = Status::Stalled;
                 break;
             }
         }

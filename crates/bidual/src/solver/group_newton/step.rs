@@ -1,6 +1,6 @@
 //! Newton steps on the groups that are not zero.
 
-use super::super::working_set::{Ended, Point, Stop};
+use super::super::working_set::{Ended, Point, ROUNDING, Stop};
 use super::mean_field::Preconditioner;
 use crate::Program;
 use crate::linalg::{Mat, as_column, axpy, column, column_mut, dot, norm};
@@ -65,9 +65,9 @@ impl Active {
 ///
 /// A group that would pass the origin is set to zero and left out of the next step, whatever the
 /// objective says: its linear model holds up to there, and the other groups take over. Only the
-/// end is compared with the beginning.
-pub(super) fn newton(point: &mut Point, goal: f64, limit: usize, stop: &mut Stop) -> Ended {
-    let mut ended = Ended { iterations: 0, status: None };
+/// end is compared with the beginning: true if that is lower.
+pub(super) fn newton(point: &mut Point, goal: f64, limit: usize, stop: &mut Stop) -> (Ended, bool) {
+    let mut ended = Ended { iterations: 0, status: None, reached: false };
     let all: Vec<usize> = (0..point.z.ncols()).collect();
     let start = Active::new(point.program, &point.z, point.f.clone(), &all);
     let mut active = start.clone();
@@ -81,7 +81,8 @@ pub(super) fn newton(point: &mut Point, goal: f64, limit: usize, stop: &mut Stop
         let direction = match direction(&active, limit - done, &mut ask) {
             ControlFlow::Continue(direction) => direction,
             ControlFlow::Break((iterations, status)) => {
-                ended = Ended { iterations: done + iterations, status: Some(status) };
+                ended.iterations += iterations;
+                ended.status = Some(status);
                 break;
             }
         };
@@ -98,7 +99,8 @@ pub(super) fn newton(point: &mut Point, goal: f64, limit: usize, stop: &mut Stop
         }
         first.get_or_insert(direction);
     }
-    if active.value >= start.value || active.value.is_nan() {
+    let before = start.value;
+    if active.value.is_nan() || active.value > before + ROUNDING * before.abs() {
         active = start;
         if let Some(direction) = first {
             search(&mut active, &direction);
@@ -109,7 +111,7 @@ pub(super) fn newton(point: &mut Point, goal: f64, limit: usize, stop: &mut Stop
         column_mut(&mut point.z, c).copy_from_slice(column(&active.z, k));
     }
     point.f = active.f;
-    ended
+    (ended, active.value < before)
 }
 
 /// A truncated Newton direction.
@@ -124,14 +126,14 @@ struct Direction {
 }
 
 /// The Hessian of the loss at the current outputs, an unpenalised constant minimised out.
-struct Curvature {
-    diagonal: Vec<f64>,
+pub(super) struct Curvature {
+    pub diagonal: Vec<f64>,
     /// Σh where the constant is profiled.
-    total: Option<f64>,
+    pub total: Option<f64>,
 }
 
 impl Curvature {
-    fn at(program: &Program, f: &[f64]) -> Self {
+    pub(super) fn at(program: &Program, f: &[f64]) -> Self {
         let mut diagonal = vec![0.0; f.len()];
         program.loss.hessian_diagonal_into(f, &mut diagonal);
         let total = program.loss.as_intercept().map(|_| diagonal.iter().sum::<f64>());
@@ -247,7 +249,10 @@ fn search(active: &mut Active, direction: &Direction) -> bool {
         };
         let value = objective(&active.program, &z, &f);
         let least = if stopped { 0.0 } else { 1e-4 * t * direction.slope };
-        if value < active.value + least {
+        // what the step promises may be less than the objective can show
+        let blind = -direction.slope < 1e3 * ROUNDING * active.value.abs();
+        let slack = if blind { ROUNDING * active.value.abs() } else { least };
+        if value < active.value + slack {
             (active.z, active.f, active.value) = (z, f, value);
             return true;
         }
