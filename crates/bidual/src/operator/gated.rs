@@ -182,7 +182,7 @@ impl LinearOperator for Gated {
                 let first = t * FORWARD_ROWS;
                 let rows = tile.len();
                 let words = |g: usize| &masks[g * n + first..][..rows];
-                self.rows.products(first, &z, words, tile);
+                self.scratch.with_vec(|space| self.rows.products(first, &z, words, space, tile));
             });
             out.as_mut().col_mut(0).iter_mut().zip(f).for_each(|(o, v)| *o = *v);
         });
@@ -200,8 +200,10 @@ impl LinearOperator for Gated {
             sums.par_chunks_mut((size * d).max(1)).enumerate().for_each(|(t, tile)| {
                 let (first, k) = (t * size, tile.len() / d);
                 let words = |g: usize| &masks[g * count + first..][..k];
-                self.rows.sums(contiguous, k, words, |p, j, sums| {
-                    tile[p * d + j..][..sums.len()].copy_from_slice(sums);
+                self.scratch.with_vec(|space| {
+                    self.rows.sums(contiguous, k, words, space, |p, j, sums| {
+                        tile[p * d + j..][..sums.len()].copy_from_slice(sums);
+                    });
                 });
             });
             for (c, (&gate, &(_, sign))) in self.gate_of.iter().zip(&self.columns).enumerate() {

@@ -107,12 +107,19 @@ pub(crate) struct Scratch(Mutex<Vec<Vec<f64>>>);
 impl Scratch {
     /// Runs `f` on a buffer of at least `len` entries (contents unspecified).
     pub(crate) fn with<T>(&self, len: usize, f: impl FnOnce(&mut [f64]) -> T) -> T {
+        self.with_vec(|buffer| {
+            if buffer.len() < len {
+                buffer.resize(len, 0.0);
+            }
+            f(&mut buffer[..len])
+        })
+    }
+
+    /// Runs `f` on a buffer of any length, which it may change.
+    pub(crate) fn with_vec<T>(&self, f: impl FnOnce(&mut Vec<f64>) -> T) -> T {
         let take = || self.0.lock().unwrap_or_else(|e| e.into_inner());
         let mut buffer = take().pop().unwrap_or_default();
-        if buffer.len() < len {
-            buffer.resize(len, 0.0);
-        }
-        let result = f(&mut buffer[..len]);
+        let result = f(&mut buffer);
         take().push(buffer);
         result
     }

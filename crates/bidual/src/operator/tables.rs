@@ -23,10 +23,12 @@ impl<const W: usize> Tables<W> {
     }
 }
 
-/// `count` rows of zeros that start on a cache line.
+/// `count` rows that start on a cache line, contents unspecified.
 fn aligned<const W: usize>(buffer: &mut Vec<f64>, count: usize) -> &mut [[f64; W]] {
     const LINE: usize = 8;
-    buffer.resize(count * W + LINE, 0.0);
+    if buffer.len() < count * W + LINE {
+        buffer.resize(count * W + LINE, 0.0);
+    }
     let offset = buffer.as_ptr().align_offset(LINE * size_of::<f64>()).min(LINE);
     buffer[offset..offset + count * W].as_chunks_mut::<W>().0
 }
@@ -79,12 +81,13 @@ impl Rows {
     /// Σ_k r_k x_k over the rows k chosen by each mask, for the masks of one range of patterns:
     /// `masks(g)` holds bit k%32 of word g = k/32 of each. Calls `store(p, first, sums)` with the
     /// entries first.. of pattern p. Rows are summed in order, so the result does not depend on
-    /// how the patterns are split into ranges.
+    /// how the patterns are split into ranges. `buffer` is space.
     pub(super) fn sums<'m>(
         &self,
         r: &[f64],
         count: usize,
         masks: impl Fn(usize) -> &'m [u32],
+        buffer: &mut Vec<f64>,
         mut store: impl FnMut(usize, usize, &[f64]),
     ) {
         for (t, (width, tile)) in self.tiles.iter().enumerate() {
@@ -92,10 +95,10 @@ impl Rows {
                 store(p, t * WIDTH, &sums[..sums.len().min(self.columns - t * WIDTH)]);
             };
             match width {
-                4 => sums_tile::<4>(tile, r, count, &masks, &mut emit),
-                8 => sums_tile::<8>(tile, r, count, &masks, &mut emit),
-                12 => sums_tile::<12>(tile, r, count, &masks, &mut emit),
-                _ => sums_tile::<16>(tile, r, count, &masks, &mut emit),
+                4 => sums_tile::<4>(tile, r, count, &masks, buffer, &mut emit),
+                8 => sums_tile::<8>(tile, r, count, &masks, buffer, &mut emit),
+                12 => sums_tile::<12>(tile, r, count, &masks, buffer, &mut emit),
+                _ => sums_tile::<16>(tile, r, count, &masks, buffer, &mut emit),
             }
         }
     }
@@ -107,15 +110,16 @@ impl Rows {
         first: usize,
         z: &Rows,
         masks: impl Fn(usize) -> &'m [u32],
+        buffer: &mut Vec<f64>,
         out: &mut [f64],
     ) {
         for ((width, tile), (_, z)) in self.tiles.iter().zip(&z.tiles) {
             let x = &tile[first * width..];
             match width {
-                4 => products_tile::<4>(x, z, &masks, out),
-                8 => products_tile::<8>(x, z, &masks, out),
-                12 => products_tile::<12>(x, z, &masks, out),
-                _ => products_tile::<16>(x, z, &masks, out),
+                4 => products_tile::<4>(x, z, &masks, buffer, out),
+                8 => products_tile::<8>(x, z, &masks, buffer, out),
+                12 => products_tile::<12>(x, z, &masks, buffer, out),
+                _ => products_tile::<16>(x, z, &masks, buffer, out),
             }
         }
     }
@@ -126,11 +130,14 @@ fn sums_tile<'m, const W: usize>(
     r: &[f64],
     count: usize,
     masks: &impl Fn(usize) -> &'m [u32],
+    buffer: &mut Vec<f64>,
     emit: &mut impl FnMut(usize, &[f64]),
 ) {
     let rows = tile.as_chunks::<W>().0;
-    let mut buffer = vec![];
-    let sums = aligned::<W>(&mut buffer, count);
+    let sums = aligned::<W>(buffer, count);
+    if rows.is_empty() {
+        sums.fill([0.0; W]);
+    }
     let mut tables = Tables::<W>::new();
     let arch = Arch::new();
     for (g, (rows, r)) in rows.chunks(GROUP).zip(r.chunks(GROUP)).enumerate() {
@@ -139,7 +146,7 @@ fn sums_tile<'m, const W: usize>(
             rows[k].map(|v| scale * v)
         };
         arch.dispatch(Tabulate { tables: &mut tables, row: scaled });
-        arch.dispatch(LookUp { tables: &tables, masks: masks(g), sums: &mut *sums });
+        arch.dispatch(LookUp { tables: &tables, masks: masks(g), first: g == 0, sums });
     }
     for (p, sums) in sums.iter().enumerate() {
         emit(p, sums);
@@ -150,25 +157,43 @@ fn products_tile<'m, const W: usize>(
     x: &[f64],
     z: &[f64],
     masks: &impl Fn(usize) -> &'m [u32],
+    buffer: &mut Vec<f64>,
     out: &mut [f64],
 ) {
+    if z.is_empty() {
+        return;
+    }
     let (x, z) = (x.as_chunks::<W>().0, z.as_chunks::<W>().0);
     let mut tables = Tables::<W>::new();
-    let mut buffer = vec![];
-    let sums = aligned::<W>(&mut buffer, out.len());
+    let sums = aligned::<W>(buffer, out.len());
     let arch = Arch::new();
     for (g, columns) in z.chunks(GROUP).enumerate() {
         arch.dispatch(Tabulate { tables: &mut tables, row: |k: usize| columns[k] });
-        arch.dispatch(LookUp { tables: &tables, masks: masks(g), sums: &mut *sums });
+        arch.dispatch(LookUp { tables: &tables, masks: masks(g), first: g == 0, sums });
     }
-    for ((out, x), sum) in out.iter_mut().zip(x).zip(&*sums) {
-        let mut lanes = [0.0; 4];
-        for (x, s) in x.as_chunks::<4>().0.iter().zip(sum.as_chunks::<4>().0) {
-            for l in 0..4 {
-                lanes[l] += x[l] * s[l];
+    arch.dispatch(Dots { x, sums, out });
+}
+
+/// out_i += x_iᵀ sums_i.
+struct Dots<'a, const W: usize> {
+    x: &'a [[f64; W]],
+    sums: &'a [[f64; W]],
+    out: &'a mut [f64],
+}
+
+impl<const W: usize> WithSimd for Dots<'_, W> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        for ((out, x), sum) in self.out.iter_mut().zip(self.x).zip(self.sums) {
+            let (x, sum) = (S::as_simd_f64s(x).0, S::as_simd_f64s(sum).0);
+            let mut total = simd.splat_f64s(0.0);
+            for (x, s) in x.iter().zip(sum) {
+                total = simd.mul_add_f64s(*x, *s, total);
             }
+            *out += simd.reduce_sum_f64s(total);
         }
-        *out += (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
     }
 }
 
@@ -197,10 +222,11 @@ impl<const W: usize, F: Fn(usize) -> [f64; W]> WithSimd for Tabulate<'_, W, F> {
     }
 }
 
-/// sums_p += the rows that each mask chooses.
+/// sums_p += the rows that each mask chooses, or = if these are the first.
 struct LookUp<'a, const W: usize> {
     tables: &'a Tables<W>,
     masks: &'a [u32],
+    first: bool,
     sums: &'a mut [[f64; W]],
 }
 
@@ -232,7 +258,7 @@ impl<const W: usize> LookUp<'_, W> {
         };
         let sums = S::as_mut_simd_f64s(self.sums.as_flattened_mut()).0.as_chunks_mut::<N>().0;
         for (&mask, sum) in self.masks.iter().zip(sums) {
-            let mut total = *sum;
+            let mut total = if self.first { [simd.splat_f64s(0.0); N] } else { *sum };
             for t in 0..GROUP / 4 {
                 let row = &table[16 * t + (mask >> (4 * t) & 15) as usize];
                 for j in 0..N {
