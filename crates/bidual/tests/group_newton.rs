@@ -38,7 +38,10 @@ fn program(seed: u64) -> Program {
         match (k, seed % 4) {
             // always on, twice the same, never on
             (0, _) => patterns.push_bools((0..n).map(|_| true)),
-            (2, 1) => patterns.push(&patterns.bits(1).to_vec()),
+            (2, 1) => {
+                let twin = patterns.bits(1).to_vec();
+                patterns.push(&twin);
+            }
             (3, 2) => patterns.push_bools((0..n).map(|_| false)),
             _ => patterns.push_bools((0..n).map(side)),
         }

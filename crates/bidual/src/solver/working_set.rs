@@ -61,7 +61,7 @@ pub(super) struct Outer {
 }
 
 /// The inner solver is asked for this share of the gap; less when the set cannot grow.
-const ACCURACY: f64 = 0.15;
+const ACCURACY: f64 = 0.1;
 /// Rounds without a better gap at most.
 const PATIENCE: usize = 10;
 /// Relative differences of objectives that mean nothing.

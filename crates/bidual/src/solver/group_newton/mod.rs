@@ -78,7 +78,7 @@ const MOST_STEPS: usize = 1000;
 /// Rounds of both at most: then the working set may be the problem.
 const ROUNDS: usize = 30;
 /// Conjugate gradients may cost as much as so many steps in η.
-const STEPS_IN_ETA: f64 = 3.0;
+const STEPS_IN_ETA: f64 = 5.0;
 /// Calls in a row that may miss their goal.
 const MOST_MISSES: usize = 5;
 /// Samples at most for steps in η: they need a few n×n matrices.

@@ -12,7 +12,7 @@ const STEPS: usize = 6;
 /// Halvings of a step at most.
 const HALVINGS: usize = 20;
 /// Share of the gradient, in the norm of the preconditioner, that conjugate gradients may leave.
-const FORCING: f64 = 0.05;
+const FORCING: f64 = 0.1;
 /// Conjugate-gradient iterations of a step at most.
 const MOST: usize = 250;
 /// Iterations between two questions whether to stop.

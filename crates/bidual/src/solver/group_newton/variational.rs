@@ -17,6 +17,7 @@ use crate::linalg::{
     Mat, as_column, axpy, cholesky_in_place, cholesky_solve, column, column_mut, dot, gemm,
     lower_solve, norm,
 };
+use crate::solver::Status;
 use std::ops::ControlFlow;
 
 /// Steps in η at most, for one expansion of the loss.
@@ -25,6 +26,8 @@ const STEPS: usize = 40;
 const EXPANSIONS: usize = 8;
 /// Halvings of a step at most.
 const HALVINGS: usize = 12;
+/// A step that gains less than this share of the goal is the last.
+const ENOUGH: f64 = 0.03;
 /// Rounds of clamping at zero at most.
 const CLAMPS: usize = 12;
 /// The diagonal of the Hessian is lifted by a share of itself, at least this: with more groups than
@@ -109,10 +112,11 @@ struct Value {
     value: f64,
 }
 
+/// Where the steps in η have ended: η_c u_c.
 struct Minimum {
     z: Mat,
     iterations: usize,
-    status: Option<crate::solver::Status>,
+    status: Option<Status>,
 }
 
 impl<'a> Quadratic<'a> {
@@ -158,7 +162,7 @@ impl<'a> Quadratic<'a> {
         Some(Value { eta, factor, alpha, value })
     }
 
-    /// u = A ᵀν/λ, d×P.
+    /// u = Aᵀν/λ, d×P.
     fn directions(&self, alpha: &[f64]) -> Mat {
         let nu: Vec<f64> = self.roots.iter().zip(alpha).map(|(s, a)| s * a).collect();
         let mut u = Mat::zeros(self.program.shape().0, self.program.shape().1);
@@ -167,41 +171,28 @@ impl<'a> Quadratic<'a> {
         u
     }
 
-    /// Goes down J until a step promises less than a tenth of `goal`.
+    /// Goes down J until a step gains little of `goal`, is refused, or the caller stops it.
     fn minimise(
         &self,
         eta: Vec<f64>,
         ridge: &mut f64,
         goal: f64,
         limit: usize,
-        ask: &mut dyn FnMut(usize) -> ControlFlow<crate::solver::Status>,
+        ask: &mut dyn FnMut(usize) -> ControlFlow<Status>,
     ) -> Option<Minimum> {
         let mut at = self.value(eta)?;
         let (mut iterations, mut status) = (0, None);
-        loop {
-            let u = self.directions(&at.alpha);
-            let sizes: Vec<f64> = (0..u.ncols()).map(|c| norm(column(&u, c))).collect();
-            let end = |u: &Mat| {
-                let mut z = u.clone();
-                for (c, eta) in at.eta.iter().enumerate() {
-                    column_mut(&mut z, c).iter_mut().for_each(|v| *v *= eta);
-                }
-                z
-            };
-            if iterations >= STEPS.min(limit) {
-                return Some(Minimum { z: end(&u), iterations, status });
-            }
+        let mut u = self.directions(&at.alpha);
+        while iterations < STEPS.min(limit) {
             if let ControlFlow::Break(reason) = ask(iterations) {
                 status = Some(reason);
-                return Some(Minimum { z: end(&u), iterations, status });
+                break;
             }
             iterations += 1;
+            let sizes: Vec<f64> = (0..u.ncols()).map(|c| norm(column(&u, c))).collect();
             let step = self.step(&at, &u, &sizes, *ridge)?;
-            let slope: f64 = step
-                .iter()
-                .zip(&sizes)
-                .map(|(d, size)| 0.5 * self.program.lambda * (1.0 - size * size) * d)
-                .sum();
+            let gradient = |size: &f64| 0.5 * self.program.lambda * (1.0 - size * size);
+            let slope: f64 = step.iter().zip(&sizes).map(|(d, size)| gradient(size) * d).sum();
             let mut next = None;
             let mut t = 1.0;
             for _ in 0..HALVINGS {
@@ -218,99 +209,93 @@ impl<'a> Quadratic<'a> {
             } else if t < 0.5 {
                 *ridge = (10.0 * *ridge).clamp(RAISED, MOST_RIDGE);
             }
-            let Some(next) = next else {
-                return Some(Minimum { z: end(&u), iterations, status });
-            };
+            let Some(next) = next else { break };
             let gain = at.value - next.value;
             at = next;
-            if gain < 0.03 * goal {
-                let u = self.directions(&at.alpha);
-                let mut z = u;
-                for (c, eta) in at.eta.iter().enumerate() {
-                    column_mut(&mut z, c).iter_mut().for_each(|v| *v *= eta);
-                }
-                return Some(Minimum { z, iterations, status });
+            u = self.directions(&at.alpha);
+            if gain < ENOUGH * goal {
+                break;
             }
         }
+        for (c, eta) in at.eta.iter().enumerate() {
+            column_mut(&mut u, c).iter_mut().for_each(|v| *v *= eta);
+        }
+        Some(Minimum { z: u, iterations, status })
     }
 
     /// The Newton step within η ≥ 0. Where ‖u‖ > 1 its right-hand side is that of 1/‖u‖, which is
     /// nearly linear in η (Moré & Sorensen 1983).
     fn step(&self, at: &Value, u: &Mat, sizes: &[f64], ridge: f64) -> Option<Vec<f64>> {
-        let lambda = self.program.lambda;
         let free: Vec<usize> =
             (0..sizes.len()).filter(|&c| at.eta[c] > 0.0 || sizes[c] > 1.0).collect();
+        let mut hessian = self.hessian(at, u, &free);
+        let largest = (0..free.len()).map(|k| hessian[(k, k)]).fold(0.0, f64::max);
+        (0..free.len()).for_each(|k| hessian[(k, k)] += ridge * hessian[(k, k)] + RIDGE * largest);
+        let down = |c: &usize| {
+            let size = sizes[*c];
+            let outside = size * size * (size - 1.0);
+            self.program.lambda * if size > 1.0 { outside } else { 0.5 * (size * size - 1.0) }
+        };
+        let down: Vec<f64> = free.iter().map(down).collect();
+        let eta: Vec<f64> = free.iter().map(|&c| at.eta[c]).collect();
         let mut step = vec![0.0; sizes.len()];
-        if free.is_empty() {
-            return Some(step);
+        for (c, s) in free.iter().zip(within_bounds(&hessian, &down, &eta)?) {
+            step[*c] = s;
         }
-        let n = self.roots.len();
-        let d = u.nrows();
-        let mut b = Mat::zeros(n, free.len());
-        let chosen = Mat::from_fn(d, free.len(), |i, k| u[(i, free[k])]);
-        self.program.operator.restrict(&free).each_into(chosen.as_ref(), b.as_mut());
-        for k in 0..free.len() {
-            column_mut(&mut b, k).iter_mut().zip(&self.roots).for_each(|(v, s)| *v *= s);
+        Some(step)
+    }
+
+    /// BᵀQ⁻¹B on the columns `free`.
+    fn hessian(&self, at: &Value, u: &Mat, free: &[usize]) -> Mat {
+        let (n, k) = (self.roots.len(), free.len());
+        let chosen = Mat::from_fn(u.nrows(), k, |i, j| u[(i, free[j])]);
+        let mut b = Mat::zeros(n, k);
+        self.program.operator.restrict(free).each_into(chosen.as_ref(), b.as_mut());
+        for j in 0..k {
+            column_mut(&mut b, j).iter_mut().zip(&self.roots).for_each(|(v, s)| *v *= s);
         }
         lower_solve(&at.factor, &mut b);
-        let mut hessian = Mat::zeros(free.len(), free.len());
+        let mut hessian = Mat::zeros(k, k);
         gemm(hessian.as_mut(), b.transpose(), b.as_ref(), false);
         if self.intercept {
             let mut constant = Mat::from_fn(n, 1, |i, _| self.roots[i]);
             lower_solve(&at.factor, &mut constant);
             let s = column(&constant, 0);
-            let along: Vec<f64> = (0..free.len()).map(|k| dot(column(&b, k), s)).collect();
+            let along: Vec<f64> = (0..k).map(|j| dot(column(&b, j), s)).collect();
             let size = dot(s, s);
-            for k in 0..free.len() {
-                axpy(-along[k] / size, &along, column_mut(&mut hessian, k));
-            }
+            (0..k).for_each(|j| axpy(-along[j] / size, &along, column_mut(&mut hessian, j)));
         }
-        let largest = (0..free.len()).map(|k| hessian[(k, k)]).fold(0.0, f64::max);
-        (0..free.len()).for_each(|k| hessian[(k, k)] += ridge * hessian[(k, k)] + RIDGE * largest);
-        let down: Vec<f64> = free
-            .iter()
-            .map(|&c| {
-                let size = sizes[c];
-                lambda
-                    * if size > 1.0 {
-                        size * size * (size - 1.0)
-                    } else {
-                        0.5 * (size * size - 1.0)
-                    }
-            })
-            .collect();
-        // positions in `free` that are not clamped
-        let mut inside: Vec<usize> = (0..free.len()).collect();
-        let mut clamped: Vec<usize> = vec![];
-        for _ in 0..CLAMPS {
-            let k = inside.len();
-            let mut system = Mat::from_fn(k, k, |i, j| hessian[(inside[i], inside[j])]);
-            if !cholesky_in_place(&mut system) {
-                return None;
-            }
-            let mut solved: Vec<f64> = inside
-                .iter()
-                .map(|&i| {
-                    let pulled: f64 =
-                        clamped.iter().map(|&j| hessian[(i, j)] * at.eta[free[j]]).sum();
-                    down[i] + pulled
-                })
-                .collect();
-            cholesky_solve(&system, &mut solved);
-            let out = |(i, s): (&usize, &f64)| (at.eta[free[*i]] + s < 0.0).then_some(*i);
-            let leaving: Vec<usize> = inside.iter().zip(&solved).filter_map(out).collect();
-            for (&i, s) in inside.iter().zip(&solved) {
-                step[free[i]] = s.max(-at.eta[free[i]]);
-            }
-            if leaving.is_empty() {
-                break;
-            }
-            for &i in &leaving {
-                step[free[i]] = -at.eta[free[i]];
-            }
-            inside.retain(|i| !leaving.contains(i));
-            clamped.extend(leaving);
-        }
-        Some(step)
+        hessian
     }
+}
+
+/// A step d ≥ −η with H d = `down` on the entries that stay inside: those that would leave are
+/// clamped, round by round.
+fn within_bounds(hessian: &Mat, down: &[f64], eta: &[f64]) -> Option<Vec<f64>> {
+    let mut step = vec![0.0; eta.len()];
+    let mut inside: Vec<usize> = (0..eta.len()).collect();
+    let mut clamped: Vec<usize> = vec![];
+    for _ in 0..CLAMPS {
+        let k = inside.len();
+        let mut system = Mat::from_fn(k, k, |i, j| hessian[(inside[i], inside[j])]);
+        if !cholesky_in_place(&mut system) {
+            return None;
+        }
+        let pulled = |i: usize| clamped.iter().map(|&j| hessian[(i, j)] * eta[j]).sum::<f64>();
+        let mut solved: Vec<f64> = inside.iter().map(|&i| down[i] + pulled(i)).collect();
+        cholesky_solve(&system, &mut solved);
+        let mut leaving = vec![];
+        for (&i, s) in inside.iter().zip(&solved) {
+            step[i] = s.max(-eta[i]);
+            if eta[i] + s < 0.0 {
+                leaving.push(i);
+            }
+        }
+        if leaving.is_empty() {
+            break;
+        }
+        inside.retain(|i| !leaving.contains(i));
+        clamped.extend(leaving);
+    }
+    Some(step)
 }
