@@ -9,6 +9,8 @@ use std::ops::ControlFlow;
 
 /// Newton steps between two rounds of proximal steps, at most.
 const STEPS: usize = 6;
+/// Change of the curvature, as a share of it, that does not matter.
+const SAME: f64 = 0.2;
 /// Halvings of a step at most.
 const HALVINGS: usize = 20;
 /// Share of the gradient, in the norm of the preconditioner, that conjugate gradients may leave.
@@ -42,6 +44,15 @@ impl Active {
         let z = Mat::from_fn(z.nrows(), support.len(), |i, k| z[(i, support[k])]);
         let value = objective(&program, &z, &f);
         Self { program, names: support.into_iter().map(|c| names[c]).collect(), z, f, value }
+    }
+
+    /// Whether the loss bends at the outputs `f` as it does here: then the model holds so far.
+    fn same_curvature(&self, f: &[f64]) -> bool {
+        let (here, there) =
+            (Curvature::at(&self.program, &self.f), Curvature::at(&self.program, f));
+        let sum: f64 = here.diagonal.iter().sum();
+        let pairs = here.diagonal.iter().zip(&there.diagonal);
+        pairs.map(|(a, b)| (a - b).abs()).sum::<f64>() <= SAME * sum
     }
 
     /// t times along the direction, with zeros where a group would pass the origin.
@@ -88,14 +99,15 @@ pub(super) fn newton(point: &mut Point, goal: f64, limit: usize, stop: &mut Stop
         };
         ended.iterations += direction.iterations;
         let (z, stopped) = active.moved(&direction, 1.0);
-        if stopped {
-            let f = active.program.outputs(&z);
+        let f = if stopped { active.program.outputs(&z) } else { vec![] };
+        if stopped && active.same_curvature(&f) {
             active = Active::new(&active.program, &z, f, &active.names);
         } else {
             let before = active.value;
             if !search(&mut active, &direction) || before - active.value < 0.1 * goal {
                 break;
             }
+            active = Active::new(&active.program, &active.z, active.f.clone(), &active.names);
         }
         first.get_or_insert(direction);
     }
