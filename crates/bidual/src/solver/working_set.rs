@@ -62,6 +62,8 @@ pub(super) struct Outer {
 
 /// The inner solver is asked for this share of the gap; less when the set cannot grow.
 const ACCURACY: f64 = 0.1;
+/// Share of the tolerance that is enough on the working set.
+const AIM: f64 = 0.4;
 /// Rounds without a better gap at most.
 const PATIENCE: usize = 10;
 /// Relative differences of objectives that mean nothing.
@@ -131,7 +133,8 @@ impl Outer {
                 accuracy *= 0.3;
             }
             let restricted = program.restrict(&set);
-            let goal = accuracy * (upper - lower).max(0.3 * self.tolerance * upper.abs());
+            let goal =
+                accuracy * (upper - lower).max(AIM / ACCURACY * self.tolerance * upper.abs());
             let mut point = Point { program: &restricted, z: best.scatter(&set), f: f.clone() };
             let ended =
                 inner.run(&mut point, goal, self.max_iterations - iterations, &mut |k, value| {
@@ -171,7 +174,9 @@ impl Outer {
         let mut inside = vec![false; prices.len()];
         used.iter().for_each(|&c| inside[c] = true);
         let mut others: Vec<usize> = (0..prices.len()).filter(|&c| !inside[c]).collect();
-        let size = self.first.max(prices.len() / 10).max(2 * used.len());
+        // from zero the dearest columns are a guess; later they are violated or nearly so
+        let least = if used.is_empty() { prices.len() / 10 } else { 0 };
+        let size = self.first.max(least).max(2 * used.len());
         let room = size.saturating_sub(used.len()).clamp(1, others.len().max(1));
         let dearer = |a: &usize, b: &usize| prices[*b].total_cmp(&prices[*a]).then(a.cmp(b));
         if room < others.len() {
