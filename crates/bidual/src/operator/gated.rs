@@ -19,7 +19,7 @@ const ADJOINT_PATTERNS: (usize, usize) = (512, 64);
 /// A z = Σ_c σ_c D_{p(c)} X z_c for a list of columns c = (pattern p, sign σ = ±1).
 ///
 /// X is n×d, the patterns are bit-packed, and the n×dP matrix is never formed: both products are
-/// sums of rows chosen by bits of tables, a quarter of the additions of a product
+/// sums of rows chosen by bits, by tables of partial sums: a quarter of the additions of a product
 /// with a dense matrix and none of its multiplications. Memory beside X and the patterns: X once
 /// more by rows, and nP/8 bytes for each direction that is used.
 pub struct Gated {
