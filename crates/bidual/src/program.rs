@@ -80,7 +80,12 @@ impl Program {
 
     /// F(A z) + λ Ω(z).
     pub fn objective(&self, z: &Mat) -> f64 {
-        self.loss.value(&self.outputs(z)) + self.lambda * self.regularizer.value(z)
+        self.objective_at(z, &self.outputs(z))
+    }
+
+    /// The objective at z where its outputs f = A z are known.
+    pub(crate) fn objective_at(&self, z: &Mat, f: &[f64]) -> f64 {
+        self.loss.value(f) + self.lambda * self.regularizer.value(z)
     }
 
     /// ν = −∇F(f), clipped into the domain of the conjugate.
@@ -109,7 +114,7 @@ impl Program {
     }
 
     /// Rounding error of one column of Aᵀν, measured by the polar.
-    pub(crate) fn price_margin(&self, nu: &[f64]) -> f64 {
+    fn price_margin(&self, nu: &[f64]) -> f64 {
         let radius = self.regularizer.gauge().bias_radius().unwrap_or(0.0);
         self.operator.adjoint_rounding(nu) * (1.0 + radius)
     }

@@ -60,6 +60,26 @@ fn error(block: &Mat, r: &[f64], computed: &[f64]) -> f64 {
     square.sqrt()
 }
 
+/// Outputs column by column, and ΣA_c w_c A_cᵀ where the operator offers it, from the blocks.
+fn each_and_kernel(a: &dyn LinearOperator, z: &Mat) {
+    let ((_, p), (n, _)) = (a.domain(), a.range());
+    let mut each = Mat::from_fn(n, p, |_, _| f64::NAN);
+    a.each_into(z.as_ref(), each.as_mut());
+    let weights: Vec<f64> = (0..p).map(|c| (c % 3) as f64).collect();
+    let mut kernel = Mat::zeros(n, n);
+    for c in 0..p {
+        let block = a.block(c);
+        let own = &block * z.as_ref().subcols(c, 1);
+        let near = 1e-12 * (1.0 + own.norm_max());
+        assert!((0..n).all(|i| (each[(i, c)] - own[(i, 0)]).abs() <= near));
+        kernel += faer::Scale(weights[c]) * (&block * block.transpose());
+    }
+    if let Some(found) = a.kernel(&weights) {
+        let near = 1e-12 * (1.0 + kernel.norm_max());
+        assert!((0..n).all(|j| (j..n).all(|i| (found[(i, j)] - kernel[(i, j)]).abs() <= near)));
+    }
+}
+
 /// What holds for every operator, given random z and r.
 fn check(a: &dyn LinearOperator, random: &mut Random) {
     let ((d, p), (n, q)) = (a.domain(), a.range());
@@ -73,6 +93,9 @@ fn check(a: &dyn LinearOperator, random: &mut Random) {
     let (az, atr) = (apply(a, &z), adjoint(a, &r));
     let mut dense = Mat::zeros(n, q);
     let mut sizes = Mat::zeros(n, q);
+    if q == 1 {
+        each_and_kernel(a, &z);
+    }
     let (mut left, mut right, mut size) = (0.0, 0.0, 0.0);
     for c in 0..p {
         let block = a.block(c);

@@ -5,7 +5,7 @@
 
 use super::{Observer, Progress, Solution, SparseColumns, Status};
 use crate::certificate::relative_gap;
-use crate::linalg::{Mat, as_column, column};
+use crate::linalg::{Mat, as_column};
 use crate::{Error, Program, Result};
 use std::ops::ControlFlow;
 
@@ -28,9 +28,7 @@ impl Point<'_> {
         loss.clip_dual(nu);
         self.program.operator.adjoint_into(as_column(nu), gradient.as_mut());
         let kappa = self.program.regularizer.polar(gradient);
-        let omega = self.program.regularizer.value(&self.z);
-        let upper = loss.value(&self.f) + self.program.lambda * omega;
-        (upper, self.program.lower_bound(nu, kappa))
+        (self.program.objective_at(&self.z, &self.f), self.program.lower_bound(nu, kappa))
     }
 }
 
@@ -85,30 +83,26 @@ impl Outer {
                 instead: "column generation",
             });
         }
-        let (d, p) = program.shape();
-        let mut best = start.cloned().unwrap_or_else(|| SparseColumns::zero(d));
+        let mut best = start.cloned().unwrap_or_else(|| SparseColumns::zero(program.shape().0));
         let mut f = program.restrict(&best.columns).outputs(&best.values);
-        let objective = |z: &SparseColumns, f: &[f64]| {
-            program.loss.value(f) + program.lambda * program.regularizer.value(&z.values)
-        };
-        let mut upper = objective(&best, &f);
+        let mut upper = program.objective_at(&best.values, &f);
         let (mut lower, mut nu) = (f64::NEG_INFINITY, program.residual(&f));
-        let (mut iterations, mut status) = (0, Status::IterationLimit);
+        let (mut iterations, mut stopped) = (0, None);
         let mut accuracy = ACCURACY;
         let (mut least, mut stuck) = (f64::INFINITY, 0);
-        while iterations <= self.max_iterations {
+        let status = loop {
             let candidate = program.residual(&f);
-            let adjoint = program.adjoint(&candidate);
-            let prices: Vec<f64> =
-                (0..p).map(|c| program.regularizer.column_polar(column(&adjoint, c))).collect();
-            let kappa = prices.iter().copied().fold(0.0, f64::max);
-            let bound = program.lower_bound(&candidate, kappa + program.price_margin(&candidate));
+            // without cones no multipliers are used
+            let prices = program.price(&candidate, program.lambda, &mut []);
+            let bound = program.lower_bound(&candidate, prices.kappa());
             if bound > lower {
                 (lower, nu) = (bound, candidate);
             }
             if relative_gap(lower, upper) <= self.tolerance {
-                status = Status::Certified;
-                break;
+                break Status::Certified;
+            }
+            if let Some(reason) = stopped {
+                break reason;
             }
             if upper - lower < 0.9 * least {
                 (least, stuck) = (upper - lower, 0);
@@ -116,19 +110,17 @@ impl Outer {
                 stuck += 1;
             }
             if stuck > PATIENCE {
-                status = Status::Stalled;
-                break;
+                break Status::Stalled;
             }
             let active = best.columns.len();
             let progress = Progress { iteration: iterations, upper, lower, active };
             if let ControlFlow::Break(reason) = observer.observe(&progress) {
-                status = reason;
-                break;
+                break reason;
             }
             if iterations == self.max_iterations {
-                break;
+                break Status::IterationLimit;
             }
-            let (set, grown) = self.set(&best.columns, &prices, program.lambda);
+            let (set, grown) = self.set(&best.columns, &prices.lower, program.lambda);
             if !grown || stuck > 0 {
                 accuracy *= 0.3;
             }
@@ -145,27 +137,13 @@ impl Outer {
             let z = SparseColumns::gather(&point.z, &set);
             // outputs again from z: the accumulated ones drift in the last digits
             point.f = restricted.outputs(&point.z);
-            let reached = objective(&z, &point.f);
+            let reached = program.objective_at(&z.values, &point.f);
             // the last digits of the gradient are worth more than those of the objective
             if reached <= upper + ROUNDING * upper.abs() {
                 (f, upper, best) = (point.f, reached, z);
             }
-            if let Some(reason) = ended.status {
-                status = reason;
-                break;
-            }
-        }
-        if status != Status::Certified {
-            let candidate = program.residual(&f);
-            let prices = program.price(&candidate, program.lambda, &mut program.multipliers());
-            let bound = program.lower_bound(&candidate, prices.kappa());
-            if bound > lower {
-                (lower, nu) = (bound, candidate);
-            }
-            if relative_gap(lower, upper) <= self.tolerance {
-                status = Status::Certified;
-            }
-        }
+            stopped = ended.status;
+        };
         Ok(Solution { z: best, nu, upper, lower, status, iterations })
     }
 

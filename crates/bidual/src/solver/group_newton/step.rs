@@ -31,10 +31,6 @@ struct Active {
     value: f64,
 }
 
-fn objective(program: &Program, z: &Mat, f: &[f64]) -> f64 {
-    program.loss.value(f) + program.lambda * program.regularizer.value(z)
-}
-
 impl Active {
     /// The groups of `z` that are not zero.
     fn new(program: &Program, z: &Mat, f: Vec<f64>, names: &[usize]) -> Self {
@@ -42,7 +38,7 @@ impl Active {
             (0..z.ncols()).filter(|&c| column(z, c).iter().any(|v| *v != 0.0)).collect();
         let program = program.restrict(&support);
         let z = Mat::from_fn(z.nrows(), support.len(), |i, k| z[(i, support[k])]);
-        let value = objective(&program, &z, &f);
+        let value = program.objective_at(&z, &f);
         Self { program, names: support.into_iter().map(|c| names[c]).collect(), z, f, value }
     }
 
@@ -259,7 +255,7 @@ fn search(active: &mut Active, direction: &Direction) -> bool {
         } else {
             active.f.iter().zip(&direction.f).map(|(f, g)| f + t * g).collect()
         };
-        let value = objective(&active.program, &z, &f);
+        let value = active.program.objective_at(&z, &f);
         let least = if stopped { 0.0 } else { 1e-4 * t * direction.slope };
         // what the step promises may be less than the objective can show
         let blind = -direction.slope < 1e3 * ROUNDING * active.value.abs();

@@ -52,7 +52,7 @@ pub(super) fn variational(
     let mut gradient = Mat::zeros(point.z.nrows(), point.z.ncols());
     for _ in 0..EXPANSIONS {
         let model = Quadratic::at(program, &point.f)?;
-        let before = value(program, &point.z, &point.f);
+        let before = program.objective_at(&point.z, &point.f);
         let eta = (0..point.z.ncols()).map(|c| norm(column(&point.z, c))).collect();
         let done = ended.iterations;
         let mut ask = |k: usize| stop(done + k, before);
@@ -69,13 +69,13 @@ pub(super) fn variational(
             }
             let f: Vec<f64> = point.f.iter().zip(&full).map(|(a, b)| a + t * (b - a)).collect();
             t *= 0.5;
-            let lower = value(program, &z, &f) <= before + ROUNDING * before.abs();
+            let lower = program.objective_at(&z, &f) <= before + ROUNDING * before.abs();
             if lower {
                 (point.z, point.f) = (z, f);
             }
             lower
         });
-        gained |= better && before - value(program, &point.z, &point.f) > 1e-3 * goal;
+        gained |= better && before - program.objective_at(&point.z, &point.f) > 1e-3 * goal;
         if !better || ended.status.is_some() || ended.iterations >= limit {
             break;
         }
@@ -86,10 +86,6 @@ pub(super) fn variational(
         }
     }
     (gained || ended.reached || ended.status.is_some()).then_some(ended)
-}
-
-fn value(program: &Program, z: &Mat, f: &[f64]) -> f64 {
-    program.loss.value(f) + program.lambda * program.regularizer.value(z)
 }
 
 /// The loss to second order, and the program's operator.
