@@ -4,7 +4,7 @@
 //! cargo run --release -p bidual-io --example solve_gated -- \
 //!     X.npy y.npy patterns.npy LOSS TOLERANCE OUT.npy LAMBDA [LAMBDA ...]
 //!     X.npy y.npy patterns.npy LOSS TOLERANCE OUT.npy --path POINTS RATIO
-//!     [--threads 1] [--time-limit SECONDS] [--repeat 1]
+//!     [--cones] [--threads 1] [--time-limit SECONDS] [--repeat 1]
 //! ```
 //!
 //! X is n×d, y has n entries (±1 for the logistic loss), the patterns are n×P zeros and ones. LOSS
@@ -19,8 +19,9 @@
 
 use bidual::arrangement::Patterns;
 use bidual::certificate::relative_gap;
+use bidual::cone::Constraint;
 use bidual::loss::{Logistic, Loss, Squared};
-use bidual::operator::Gated;
+use bidual::operator::{Gated, HalfSpaces};
 use bidual::path::lambda_grid;
 use bidual::regularizer::GroupL2;
 use bidual::solver::{Deadline, Progress, Solution, Solver, SparseColumns};
@@ -54,10 +55,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => None,
     };
     let path = option(&mut arguments, "--path", 2)?;
+    let cones = option(&mut arguments, "--cones", 0)?.is_some();
     let [x, y, patterns, loss, tolerance, out, lambdas @ ..] = arguments.as_slice() else {
         return Err("usage: X.npy y.npy patterns.npy LOSS TOLERANCE OUT.npy LAMBDA...".into());
     };
-    let program = program(x, y, patterns, loss)?;
+    let program = program(x, y, patterns, loss, cones)?;
     let warm = path.is_some();
     let lambdas = match path {
         Some(_) if !lambdas.is_empty() => return Err("--path, or a list of λ, not both".into()),
@@ -97,7 +99,13 @@ fn columns(path: &str) -> Result<Vec<Vec<f64>>, Box<dyn Error>> {
 }
 
 /// The program with λ = 0.
-fn program(x: &str, y: &str, patterns: &str, loss: &str) -> Result<Program, Box<dyn Error>> {
+fn program(
+    x: &str,
+    y: &str,
+    patterns: &str,
+    loss: &str,
+    cones: bool,
+) -> Result<Program, Box<dyn Error>> {
     let (x, mut y) = (columns(x)?, columns(y)?);
     let (n, y) = (x[0].len(), y.remove(0));
     if y.len() != n {
@@ -116,11 +124,16 @@ fn program(x: &str, y: &str, patterns: &str, loss: &str) -> Result<Program, Box<
         "logistic" => Arc::new(Logistic::new(y, None)?),
         other => return Err(format!("the loss {other:?} is neither squared nor logistic").into()),
     };
+    let (x, gates) = (Arc::new(x), Arc::new(gates));
+    let operator = match cones {
+        true => Gated::signed(x.clone(), gates.clone()),
+        false => Gated::unsigned(x.clone(), gates.clone()),
+    };
     Ok(Program {
         loss,
-        operator: Arc::new(Gated::unsigned(Arc::new(x), Arc::new(gates))),
+        operator: Arc::new(operator),
         regularizer: Arc::new(GroupL2::new()),
-        constraint: None,
+        constraint: cones.then(|| Constraint::new(HalfSpaces::signed(x, gates))),
         lambda: 0.0,
     })
 }

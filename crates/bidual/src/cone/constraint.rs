@@ -1,7 +1,9 @@
 //! G_c z_c ≥ 0 for every column c of z, rows s_k x_kᵀ of a data matrix.
 
 use super::bound::bound_with;
-use super::support::{Gauge, Rows, Workspace, support};
+use super::nnls::row_squares;
+use super::project::{Projection, make_feasible};
+use super::support::{Gauge, Rows, Workspace, support, weighted};
 use super::{Cone, Orthant, relative_interior};
 use crate::linalg::{Mat, norm};
 use crate::operator::{HalfSpaces, LinearOperator};
@@ -21,6 +23,8 @@ pub struct RelativeInterior {
     pub witness: Vec<f64>,
     /// Orthonormal basis (d×r) of the span; `None` if the cone is full-dimensional.
     pub basis: Option<Mat>,
+    /// The rows that vanish on the cone.
+    pub equalities: Vec<u32>,
 }
 
 /// One polyhedral cone {v : s_k x_kᵀv ≥ 0 for all k} per column.
@@ -30,6 +34,8 @@ pub struct Constraint {
     /// X by rows and by columns, without padding: the active-set method gathers single rows.
     by_rows: Arc<Vec<f64>>,
     by_columns: Arc<Vec<f64>>,
+    /// Squares of the norms of the rows.
+    squares: Arc<Vec<f64>>,
 }
 
 impl Constraint {
@@ -38,11 +44,16 @@ impl Constraint {
         let x = operator.data();
         let by_rows = (0..x.nrows()).flat_map(|i| (0..x.ncols()).map(move |j| x[(i, j)])).collect();
         let by_columns = (0..x.ncols()).flat_map(|j| x.col_as_slice(j).to_vec()).collect();
-        Self {
+        let mut constraint = Self {
             by_rows: Arc::new(by_rows),
             by_columns: Arc::new(by_columns),
+            squares: Arc::new(vec![]),
             operator: Arc::new(operator),
-        }
+        };
+        let mut squares = vec![0.0; constraint.operator.data().nrows()];
+        row_squares(&weighted(&constraint.rows_of(), &[], 1.0), &mut squares);
+        constraint.squares = Arc::new(squares);
+        constraint
     }
 
     /// z ↦ (G_c z_c)_c.
@@ -81,7 +92,13 @@ impl Constraint {
 
     fn rows_of(&self) -> Rows<'_> {
         let x = self.operator.data();
-        Rows { n: x.nrows(), d: x.ncols(), columns: &self.by_columns, rows: &self.by_rows }
+        Rows {
+            n: x.nrows(),
+            d: x.ncols(),
+            columns: &self.by_columns,
+            rows: &self.by_rows,
+            squares: Some(&self.squares).filter(|s| s.len() == x.nrows()).map(|s| &s[..]),
+        }
     }
 
     /// (upper, lower) bounds on max{cᵀu : u in the cone of `column`, ρ(u) ≤ 1}.
@@ -110,6 +127,22 @@ impl Constraint {
         (result.upper, result.lower)
     }
 
+    /// Projects `v` on the cone of `column`, starting from the tight rows of the last projection.
+    pub(crate) fn project(&self, column: usize, v: &[f64], projection: &mut Projection) {
+        projection.project(&self.rows_of(), self.operator.bits(column), v);
+    }
+
+    /// Moves `v`, which is in the cone of `column` up to rounding, until it is there in f64.
+    pub(crate) fn make_feasible(
+        &self,
+        column: usize,
+        v: &mut [f64],
+        inside: &RelativeInterior,
+    ) -> bool {
+        let (rows, bits) = (self.rows_of(), self.operator.bits(column));
+        make_feasible(&rows, bits, &inside.equalities, v, &inside.witness).is_some()
+    }
+
     /// A relatively interior direction; `None` if the cone is {0}.
     pub fn interior(&self, column: usize) -> Option<RelativeInterior> {
         let (rows, bits) = (self.rows_of(), self.operator.bits(column));
@@ -120,7 +153,7 @@ impl Constraint {
         let d = rows.d;
         let basis =
             (reduced.r < d).then(|| Mat::from_fn(d, reduced.r, |i, j| reduced.basis[j * d + i]));
-        Some(RelativeInterior { witness: reduced.witness, basis })
+        Some(RelativeInterior { witness: reduced.witness, basis, equalities: reduced.equalities })
     }
 
     /// Dense rows G_c, n×d.

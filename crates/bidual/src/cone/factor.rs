@@ -62,6 +62,11 @@ impl Factor {
         true
     }
 
+    /// The columns of Q.
+    pub(super) fn columns(&self) -> impl Iterator<Item = &[f64]> {
+        self.q.chunks_exact(self.d.max(1)).take(self.m)
+    }
+
     /// Takes the component along the newest column out of `p`.
     pub(super) fn deflate(&self, p: &mut [f64]) {
         if let Some(i) = self.m.checked_sub(1) {

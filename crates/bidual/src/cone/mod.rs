@@ -13,6 +13,7 @@ mod tests;
 pub use bound::bound_with;
 pub use constraint::{Constraint, Multipliers, RelativeInterior};
 pub use interior::{Interior, Reduced, interior, relative_interior};
+pub(crate) use project::Projection;
 pub use project::{make_feasible, project};
 pub use support::{Gauge, Rows, Stop, Support, Workspace, support};
 

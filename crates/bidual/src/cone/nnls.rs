@@ -19,6 +19,8 @@ pub(super) struct Problem<'a> {
     pub bits: Option<&'a [u64]>,
     /// Factor w of the last coordinate.
     pub last: f64,
+    /// Squares of the rows' norms, where they are known.
+    pub squares: Option<&'a [f64]>,
 }
 
 impl Problem<'_> {
@@ -137,14 +139,12 @@ impl Nnls {
             v.resize(d, 0.0);
         }
         self.norms.clear();
-        self.norms.resize(n, 0.0);
         self.y.resize(n, 0.0);
-        for j in 0..d {
-            let w = if j + 1 == d { problem.last } else { 1.0 };
-            let column = &problem.columns[j * n..(j + 1) * n];
-            for (t, x) in self.norms.iter_mut().zip(column) {
-                let x = w * x;
-                *t += x * x;
+        match problem.squares {
+            Some(squares) => self.norms.extend_from_slice(squares),
+            None => {
+                self.norms.resize(n, 0.0);
+                row_squares(problem, &mut self.norms);
             }
         }
         self.price.clear();
@@ -281,6 +281,11 @@ impl Nnls {
         self.mu.clone_from(&self.trial);
     }
 
+    /// Orthonormal basis of the span of the passive rows, a column each.
+    pub(super) fn normals(&self) -> impl Iterator<Item = &[f64]> {
+        self.factor.columns()
+    }
+
     fn publish(&mut self) {
         self.lambda.clear();
         let norms = &self.norms;
@@ -308,6 +313,18 @@ impl Nnls {
             *mu -= t;
         }
         true
+    }
+}
+
+/// Squares of the norms of the rows in scaled coordinates.
+pub(super) fn row_squares(problem: &Problem<'_>, squares: &mut [f64]) {
+    let Problem { n, d, .. } = *problem;
+    for j in 0..d {
+        let w = if j + 1 == d { problem.last } else { 1.0 };
+        for (t, x) in squares.iter_mut().zip(&problem.columns[j * n..(j + 1) * n]) {
+            let x = w * x;
+            *t += x * x;
+        }
     }
 }
 

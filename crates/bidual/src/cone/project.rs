@@ -1,9 +1,10 @@
 //! Projection on a cone and exact feasibility.
 
 use super::bound::power_of_two;
-use super::factor::norm;
-use super::nnls::sign;
+use super::factor::{axpy, dot, norm};
+use super::nnls::{Nnls, sign};
 use super::support::{CANCELLED, Rows, Workspace, weighted};
+use crate::linalg::Mat;
 
 /// Euclidean projection of c on K, c + Aᵀλ at the minimiser λ ≥ 0 (Moreau); exactly zero if c lies
 /// in the polar cone up to rounding, or is not finite. The constraints hold up to rounding, see
@@ -61,4 +62,64 @@ pub fn make_feasible(
         }
     }
     None
+}
+
+/// Projections on one cone, each started from the tight rows of the one before.
+#[derive(Default)]
+pub(crate) struct Projection {
+    nnls: Nnls,
+    scaled: Vec<f64>,
+    start: Vec<u32>,
+    /// The projection; its tight rows are those with positive multipliers.
+    pub point: Vec<f64>,
+}
+
+impl Projection {
+    pub(super) fn project(&mut self, rows: &Rows<'_>, bits: &[u64], v: &[f64]) {
+        let scale = power_of_two(v);
+        self.scaled.clear();
+        self.scaled.extend(v.iter().map(|v| v / scale));
+        self.point.clear();
+        self.point.resize(v.len(), 0.0);
+        let length = norm(&self.scaled);
+        if !(length.is_finite() && length > 0.0) {
+            return;
+        }
+        self.start.clone_from(&self.nnls.passive);
+        let problem = weighted(rows, bits, 1.0);
+        self.nnls.solve(&problem, &self.scaled, &self.start, 1e-12, |_, _| false);
+        if norm(&self.nnls.p) > CANCELLED * length {
+            self.point.iter_mut().zip(&self.nnls.p).for_each(|(to, p)| *to = p * scale);
+        }
+    }
+
+    /// Orthonormal basis (d×r) of the directions in which the tight rows stay tight.
+    pub(crate) fn face(&self) -> Mat {
+        let d = self.point.len();
+        // Householder reflections that take the normals to the first unit vectors
+        let mut reflections: Vec<Vec<f64>> = vec![];
+        for normal in self.nnls.normals() {
+            let mut v = normal.to_vec();
+            reflections.iter().for_each(|h| reflect(h, &mut v));
+            let t = reflections.len();
+            v[..t].fill(0.0);
+            v[t] += norm(&v).copysign(v[t]);
+            let length = norm(&v);
+            v.iter_mut().for_each(|v| *v /= length);
+            reflections.push(v);
+        }
+        let t = reflections.len();
+        let mut basis = Mat::zeros(d, d - t);
+        for j in 0..d - t {
+            let column = basis.col_as_slice_mut(j);
+            column[t + j] = 1.0;
+            reflections.iter().rev().for_each(|h| reflect(h, column));
+        }
+        basis
+    }
+}
+
+/// v − 2(hᵀv)h.
+fn reflect(h: &[f64], v: &mut [f64]) {
+    axpy(-2.0 * dot(h, v), h, v);
 }

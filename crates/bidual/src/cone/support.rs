@@ -23,6 +23,8 @@ pub struct Rows<'a> {
     pub columns: &'a [f64],
     /// Row-major: row k is `rows[k*d..(k+1)*d]`.
     pub rows: &'a [f64],
+    /// Squares of the norms of the rows, where they are known.
+    pub(crate) squares: Option<&'a [f64]>,
 }
 
 impl<'a> Rows<'a> {
@@ -30,7 +32,7 @@ impl<'a> Rows<'a> {
     pub fn new(n: usize, d: usize, columns: &'a [f64], rows: &'a [f64]) -> Option<Self> {
         let size = n.checked_mul(d)?;
         let fits = columns.len() == size && rows.len() == size && u32::try_from(n).is_ok();
-        fits.then_some(Self { n, d, columns, rows })
+        fits.then_some(Self { n, d, columns, rows, squares: None })
     }
 
     /// Row k.
@@ -190,7 +192,15 @@ pub fn support(
 }
 
 pub(super) fn weighted<'a>(rows: &Rows<'a>, bits: &'a [u64], last: f64) -> Problem<'a> {
-    Problem { n: rows.n, d: rows.d, columns: rows.columns, rows: rows.rows, bits: Some(bits), last }
+    Problem {
+        n: rows.n,
+        d: rows.d,
+        columns: rows.columns,
+        rows: rows.rows,
+        bits: Some(bits),
+        last,
+        squares: rows.squares.filter(|_| last == 1.0),
+    }
 }
 
 /// Searches the weight M of the bias coordinate; each step is one warm-started NNLS.

@@ -7,11 +7,12 @@
 //! screened by the adjoint norm and by the last multipliers), adds those that
 //! cost more than λ, and stops on the duality gap of the whole program.
 
-use super::gram::GramCache;
-use super::interior_point::{Block, Master, Target, solve_blocks};
+use super::interior_point::Blocks;
+use super::master::{Master, Target};
+use super::semismooth::Semismooth;
 use super::{Observer, Progress, Solution, Solver, SparseColumns, Status};
 use crate::certificate::relative_gap;
-use crate::cone::Multipliers;
+use crate::cone::{Gauge, Multipliers};
 use crate::linalg::{Mat, column, column_mut};
 use crate::program::Prices;
 use crate::{Program, Result};
@@ -40,15 +41,16 @@ const MASTER_FLOOR: f64 = 1e-11;
 /// Far more rounds than any program needs: each adds a column or sharpens the master.
 const MAX_ROUNDS: usize = 10_000;
 
-/// State shared by the solvers that work on dense blocks.
+/// State shared by the solvers that work on a master.
 pub(super) struct Session<'a> {
     program: &'a Program,
-    blocks: Vec<Block>,
+    master: Box<dyn Master>,
+    /// Whether another master may take over.
+    fallback: bool,
     names: Vec<usize>,
     /// Columns that were dropped once and came back stay.
     returned: Vec<usize>,
     dropped: Vec<usize>,
-    cache: GramCache,
     multipliers: Vec<Multipliers>,
     /// Outputs of the last master.
     f: Vec<f64>,
@@ -61,7 +63,7 @@ pub(super) struct Session<'a> {
 
 impl<'a> Session<'a> {
     /// Starts at z = 0.
-    pub(super) fn new(program: &'a Program) -> Self {
+    pub(super) fn new(program: &'a Program, master: Box<dyn Master>, fallback: bool) -> Self {
         let f = vec![0.0; program.samples()];
         Self {
             upper: program.loss.value(&f),
@@ -69,11 +71,11 @@ impl<'a> Session<'a> {
             nu: program.residual(&f),
             best: SparseColumns::zero(program.shape().0),
             multipliers: program.multipliers(),
-            blocks: vec![],
+            master,
+            fallback,
             names: vec![],
             returned: vec![],
             dropped: vec![],
-            cache: GramCache::default(),
             iterations: 0,
             f,
             program,
@@ -82,23 +84,17 @@ impl<'a> Session<'a> {
 
     /// Adds columns (those already there and those with a trivial cone are skipped).
     pub(super) fn add(&mut self, columns: &[usize], start: Option<&SparseColumns>) -> usize {
-        let before = self.blocks.len();
+        let before = self.names.len();
         for &c in columns {
-            if self.names.contains(&c) {
-                continue;
+            let new = !self.names.contains(&c);
+            if new && self.master.add(self.program, c, start.and_then(|s| s.column(c))) {
+                if self.dropped.contains(&c) {
+                    self.returned.push(c);
+                }
+                self.names.push(c);
             }
-            let Some(mut block) = Block::new(self.program, c) else { continue };
-            if let Some(value) = start.and_then(|s| s.column(c)) {
-                block.set_column(value);
-            }
-            if self.dropped.contains(&c) {
-                self.returned.push(c);
-            }
-            self.blocks.push(block);
-            self.names.push(c);
         }
-        self.cache.clear();
-        self.blocks.len() - before
+        self.names.len() - before
     }
 
     /// Adds the columns that are dearest at z = 0 among those with the largest
@@ -116,30 +112,23 @@ impl<'a> Session<'a> {
         self.add(&first, None)
     }
 
-    /// Solves the master from the current values; if that jams, anew from other scales.
+    /// Solves the master from the current values; if that jams, another one.
     pub(super) fn solve_master(
         &mut self,
         target: &Target,
         stop: &mut dyn FnMut(usize, f64, f64) -> ControlFlow<Status>,
     ) -> Status {
-        if self.blocks.is_empty() {
+        if self.names.is_empty() {
             return Status::Certified;
         }
         let mut status = self.attempt(target, stop);
-        for scale in [0.1, 0.001] {
-            let jammed = self.upper - self.lower > 1e-6 * self.upper.abs();
-            if status != Status::Stalled || !jammed {
-                break;
-            }
-            let kept: Vec<Vec<f64>> = self.blocks.iter().map(Block::column).collect();
-            self.blocks.iter_mut().for_each(Block::reset);
-            let upper = self.upper;
-            // a cold start has the whole way to go
-            let distance = scale * upper.abs();
-            status = self.attempt(&Target { distance, ..*target }, stop);
-            if self.upper >= upper && status == Status::Stalled {
-                self.blocks.iter_mut().zip(&kept).for_each(|(b, v)| b.set_column(v));
-            }
+        if status == Status::Stalled && self.fallback {
+            self.fallback = false;
+            let start = self.current();
+            self.master = Box::new(Blocks::default());
+            let names = std::mem::take(&mut self.names);
+            self.add(&names, Some(&start));
+            status = self.attempt(target, stop);
         }
         status
     }
@@ -149,33 +138,22 @@ impl<'a> Session<'a> {
         target: &Target,
         stop: &mut dyn FnMut(usize, f64, f64) -> ControlFlow<Status>,
     ) -> Status {
-        let gauge = self.program.regularizer.gauge();
         let (count, offset) = (self.iterations, self.upper);
-        let master: Master = solve_blocks(
-            self.program.loss.as_ref(),
-            self.program.lambda,
-            &gauge,
-            &mut self.blocks,
-            target,
-            &mut self.cache,
-            |iteration, upper, lower| stop(count + iteration, upper.min(offset), lower),
-        );
-        self.iterations += master.iterations;
-        self.f = master.f;
-        if master.upper < self.upper {
-            self.upper = master.upper;
+        let solved = self.master.solve(self.program, target, &mut |iteration, upper, lower| {
+            stop(count + iteration, upper.min(offset), lower)
+        });
+        self.iterations += solved.iterations;
+        self.f = solved.f;
+        if solved.upper < self.upper {
+            self.upper = solved.upper;
             self.best = self.current();
         }
-        master.status
+        solved.status
     }
 
-    /// The blocks' values as columns of the program.
+    /// The values in play as columns of the program.
     fn current(&self) -> SparseColumns {
-        let d = self.program.shape().0;
-        let mut values = Mat::zeros(d, self.blocks.len());
-        for (k, b) in self.blocks.iter().enumerate() {
-            column_mut(&mut values, k).copy_from_slice(&b.column());
-        }
+        let values = self.master.values(self.program.shape().0);
         SparseColumns { columns: self.names.clone(), values }
     }
 
@@ -216,7 +194,9 @@ impl<'a> Session<'a> {
     /// Drops columns that the master has driven to zero.
     fn drop_inactive(&mut self) {
         let gauge = self.program.regularizer.gauge();
-        let sizes: Vec<f64> = self.blocks.iter().map(|b| gauge.value(&b.column())).collect();
+        let current = self.current();
+        let sizes: Vec<f64> =
+            (0..self.names.len()).map(|k| gauge.value(column(&current.values, k))).collect();
         let largest = sizes.iter().copied().fold(0.0, f64::max);
         // a column whose whole penalty is far below the gap cannot matter yet
         let gap = (self.upper - self.lower).min(self.upper.abs());
@@ -235,10 +215,9 @@ impl<'a> Session<'a> {
                 self.dropped.push(*c);
             }
         }
-        let (blocks, names) = (std::mem::take(&mut self.blocks), std::mem::take(&mut self.names));
-        let kept = blocks.into_iter().zip(names).zip(keep).filter(|(_, keep)| *keep);
-        (self.blocks, self.names) = kept.map(|(pair, _)| pair).unzip();
-        self.cache.clear();
+        self.master.retain(&keep);
+        let mut keep = keep.into_iter();
+        self.names.retain(|_| keep.next() == Some(true));
     }
 
     /// Removes negligible columns as long as the certified gap stays within `tolerance`.
@@ -265,10 +244,24 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Moves the columns of the best point into their cones in f64; one that cannot is given up.
+    fn make_feasible(&mut self) {
+        let Some(constraint) = &self.program.constraint else { return };
+        for (k, &c) in self.best.columns.iter().enumerate() {
+            let value = column_mut(&mut self.best.values, k);
+            let inside = constraint.interior(c);
+            if !inside.is_some_and(|inside| constraint.make_feasible(c, value, &inside)) {
+                value.fill(0.0);
+            }
+        }
+        self.best = SparseColumns::gather(&self.best.values, &self.best.columns);
+    }
+
     /// The best point, its bound, and the status that they justify.
     pub(super) fn finish(mut self, status: Status, tolerance: f64) -> Solution {
         self.prune(tolerance);
-        // a column of a flat cone is projected on it: what counts is its own objective
+        self.make_feasible();
+        // what counts is the objective of the point that is returned
         let best = self.program.restrict(&self.best.columns).objective(&self.best.values);
         self.upper = self.upper.max(best);
         let proved = relative_gap(self.lower, self.upper) <= tolerance;
@@ -299,7 +292,11 @@ impl Solver for ColumnGeneration {
         observer: &mut dyn Observer,
     ) -> Result<Solution> {
         super::require_smooth(program.loss.as_ref(), self.name())?;
-        let mut session = Session::new(program);
+        let master: Box<dyn Master> = match program.regularizer.gauge() {
+            Gauge::Norm => Box::new(Semismooth::default()),
+            Gauge::FreeBias { .. } => Box::new(Blocks::default()),
+        };
+        let mut session = Session::new(program, master, true);
         // a tolerance below what f64 can reach must not end the search at the first rough master
         let mut accuracy = (0.3 * self.tolerance).max(10.0 * MASTER_FLOOR);
         // early masters are solved to this share of the gap

@@ -6,6 +6,8 @@ mod fista;
 mod gram;
 mod group_newton;
 mod interior_point;
+mod master;
+mod semismooth;
 mod working_set;
 
 pub use column_generation::ColumnGeneration;

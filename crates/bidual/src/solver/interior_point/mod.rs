@@ -12,15 +12,16 @@
 
 mod block;
 
-pub(super) use block::Block;
-
 use super::gram::GramCache;
+use super::master::{Master, Solved, Stop, Target};
 use super::{Observer, Progress, Solution, Solver, SparseColumns, Status};
 use crate::cone::Gauge;
-use crate::linalg::{Mat, axpy, cholesky_in_place, cholesky_solve, column, norm, transpose_times};
+use crate::linalg::{
+    Mat, axpy, cholesky_in_place, cholesky_solve, column, column_mut, norm, transpose_times,
+};
 use crate::loss::{Loss, best_dual_value};
 use crate::{Program, Result};
-use block::{Direction, State};
+use block::{Block, Direction, State};
 use rayon::prelude::*;
 use std::ops::ControlFlow;
 
@@ -40,23 +41,95 @@ impl Default for InteriorPoint {
     }
 }
 
-/// A solved master.
-pub(super) struct Master {
-    /// Outputs whose residual gave the best lower bound.
-    pub f: Vec<f64>,
-    pub upper: f64,
-    pub status: Status,
-    pub iterations: usize,
+/// The columns in play as dense blocks.
+#[derive(Default)]
+pub(super) struct Blocks {
+    blocks: Vec<Block>,
+    cache: GramCache,
 }
 
-/// What a master is asked for.
-#[derive(Clone, Copy)]
-pub(super) struct Target {
-    /// Relative gap of the master at which to stop.
-    pub tolerance: f64,
-    /// Estimate of (start objective − optimum): sets the first barrier parameter.
-    pub distance: f64,
-    pub max_iterations: usize,
+impl Master for Blocks {
+    fn add(&mut self, program: &Program, c: usize, value: Option<&[f64]>) -> bool {
+        let Some(mut block) = Block::new(program, c) else { return false };
+        if let Some(value) = value {
+            block.set_column(value);
+        }
+        self.blocks.push(block);
+        self.cache.clear();
+        true
+    }
+
+    fn retain(&mut self, keep: &[bool]) {
+        let mut keep = keep.iter();
+        self.blocks.retain(|_| keep.next() == Some(&true));
+        self.cache.clear();
+    }
+
+    fn values(&self, d: usize) -> Mat {
+        let mut values = Mat::zeros(d, self.blocks.len());
+        for (k, b) in self.blocks.iter().enumerate() {
+            column_mut(&mut values, k).copy_from_slice(&b.column());
+        }
+        values
+    }
+
+    /// If the attempt from the current values jams, others from other scales.
+    fn solve(&mut self, program: &Program, target: &Target, stop: &mut Stop<'_>) -> Solved {
+        let mut best = self.attempt(program, target, 0, stop);
+        for scale in [0.1, 0.001] {
+            let jammed = best.upper - best.lower > 1e-6 * best.upper.abs();
+            if best.status != Status::Stalled || !jammed {
+                break;
+            }
+            let kept: Vec<Vec<f64>> = self.blocks.iter().map(Block::column).collect();
+            self.blocks.iter_mut().for_each(Block::reset);
+            // a cold start has the whole way to go
+            let distance = scale
+                * best.upper.abs().min(program.loss.value(&vec![0.0; program.samples()]).abs());
+            let next =
+                self.attempt(program, &Target { distance, ..*target }, best.iterations, stop);
+            if next.upper >= best.upper && next.status == Status::Stalled {
+                self.blocks.iter_mut().zip(&kept).for_each(|(b, v)| b.set_column(v));
+                best.iterations = next.iterations;
+            } else {
+                best = next;
+            }
+        }
+        let Attempt { f, upper, status, iterations, .. } = best;
+        Solved { f, upper, status, iterations }
+    }
+}
+
+impl Blocks {
+    fn attempt(
+        &mut self,
+        program: &Program,
+        target: &Target,
+        before: usize,
+        stop: &mut Stop<'_>,
+    ) -> Attempt {
+        let mut attempt = solve_blocks(
+            program.loss.as_ref(),
+            program.lambda,
+            &program.regularizer.gauge(),
+            &mut self.blocks,
+            target,
+            &mut self.cache,
+            |iteration, upper, lower| stop(before + iteration, upper, lower),
+        );
+        attempt.iterations += before;
+        attempt
+    }
+}
+
+/// One run of the method.
+struct Attempt {
+    /// Outputs whose residual gave the best lower bound.
+    f: Vec<f64>,
+    upper: f64,
+    lower: f64,
+    status: Status,
+    iterations: usize,
 }
 
 /// The blocks' data side by side, and the quantities that every iteration recomputes.
@@ -134,7 +207,7 @@ impl<'a> Iterate<'a> {
 }
 
 /// Solves the master over `blocks`, from their values, and stores the solution in them.
-pub(super) fn solve_blocks(
+fn solve_blocks(
     loss: &dyn Loss,
     lambda: f64,
     gauge: &Gauge,
@@ -142,7 +215,7 @@ pub(super) fn solve_blocks(
     target: &Target,
     cache: &mut GramCache,
     mut stop: impl FnMut(usize, f64, f64) -> ControlFlow<Status>,
-) -> Master {
+) -> Attempt {
     let mut at = Iterate::new(loss, blocks);
     let intercept = loss.as_intercept().is_some();
     let count: f64 = blocks.iter().map(|b| 1.5 * b.rows.nrows() as f64 + 3.0).sum();
@@ -156,9 +229,14 @@ pub(super) fn solve_blocks(
     let mut mu = (unit * size * blocks.len() as f64 / count).max(f64::MIN_POSITIVE);
     let mut states: Vec<State> =
         blocks.iter().map(|b| State::new(b, gauge, lambda, mu, size)).collect();
-    let mut best =
-        Master { f: vec![], upper: f64::INFINITY, status: Status::IterationLimit, iterations: 0 };
-    let (mut lower, mut short_steps, mut damping) = (f64::NEG_INFINITY, 0, 0.0f64);
+    let mut best = Attempt {
+        f: vec![],
+        upper: f64::INFINITY,
+        lower: f64::NEG_INFINITY,
+        status: Status::IterationLimit,
+        iterations: 0,
+    };
+    let (mut short_steps, mut damping) = (0, 0.0f64);
     let mut hessian = vec![0.0; loss.samples()];
     at.update(&states);
     for iteration in 0..=target.max_iterations {
@@ -166,8 +244,8 @@ pub(super) fn solve_blocks(
         let kappa = at.kappa(&states, blocks, gauge);
         let t_max = if kappa > 0.0 { lambda / kappa } else { f64::MAX };
         let bound = best_dual_value(loss, &at.nu, t_max).0;
-        if bound > lower || best.f.is_empty() {
-            lower = lower.max(bound);
+        if bound > best.lower || best.f.is_empty() {
+            best.lower = best.lower.max(bound);
             best.f.clone_from(&at.f);
         }
         let feasible = states.iter().all(State::feasible);
@@ -180,11 +258,12 @@ pub(super) fn solve_blocks(
                 b.multipliers.copy_from_slice(&s.y);
             }
         }
-        if best.upper.is_finite() && best.upper - lower <= target.tolerance * best.upper.abs() {
+        if best.upper.is_finite() && best.upper - best.lower <= target.tolerance * best.upper.abs()
+        {
             best.status = Status::Certified;
             break;
         }
-        if let ControlFlow::Break(status) = stop(iteration, best.upper, lower) {
+        if let ControlFlow::Break(status) = stop(iteration, best.upper, best.lower) {
             best.status = status;
             break;
         }
@@ -364,7 +443,8 @@ impl Solver for InteriorPoint {
         observer: &mut dyn Observer,
     ) -> Result<Solution> {
         super::require_smooth(program.loss.as_ref(), self.name())?;
-        let mut session = super::column_generation::Session::new(program);
+        let blocks = Box::new(Blocks::default());
+        let mut session = super::column_generation::Session::new(program, blocks, false);
         let all: Vec<usize> = (0..program.shape().1).collect();
         session.add(&all, start);
         let target = Target {
