@@ -4,94 +4,23 @@
 
 #[path = "common/problems.rs"]
 mod problems;
+#[path = "common/programs.rs"]
+mod programs;
 
 use bidual::arrangement::Patterns;
-use bidual::loss::{Huber, Logistic, Loss, Squared, SquaredHinge, WithIntercept};
+use bidual::loss::Squared;
 use bidual::operator::Gated;
 use bidual::regularizer::GroupL2;
 use bidual::solver::{
-    Fista, GroupNewton, InteriorPoint, Progress, Solution, Solver, SparseColumns, Status, silent,
+    Fista, GroupNewton, InteriorPoint, Progress, Solver, SparseColumns, Status, silent,
 };
 use bidual::{Mat, Program};
 use problems::Random;
+use programs::{cases, honest, program, solved};
 use rayon::prelude::*;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-fn cases() -> u64 {
-    std::env::var("BIDUAL_CASES").ok().and_then(|v| v.parse().ok()).unwrap_or(300)
-}
-
-fn program(seed: u64) -> Program {
-    let mut r = Random::new(seed);
-    let (n, d) = (r.integer(2, 40) as usize, r.integer(1, 12) as usize);
-    let p = if seed.is_multiple_of(7) { 1 } else { r.integer(2, 30) as usize };
-    let mut x = r.matrix(n, d);
-    if seed.is_multiple_of(3) && d > 1 {
-        (0..n).for_each(|i| x[(i, 1)] = x[(i, 0)]);
-    }
-    let mut patterns = Patterns::new(n);
-    for k in 0..p {
-        let u = r.normals(d);
-        let side = |i: usize| (0..d).map(|j| x[(i, j)] * u[j]).sum::<f64>() >= 0.0;
-        match (k, seed % 4) {
-            // always on, twice the same, never on
-            (0, _) => patterns.push_bools((0..n).map(|_| true)),
-            (2, 1) => {
-                let twin = patterns.bits(1).to_vec();
-                patterns.push(&twin);
-            }
-            (3, 2) => patterns.push_bools((0..n).map(|_| false)),
-            _ => patterns.push_bools((0..n).map(side)),
-        }
-    }
-    let classes = matches!(seed % 5, 2 | 3);
-    let mut y: Vec<f64> = (0..n)
-        .map(|_| if classes { f64::from(2 * r.integer(0, 1) - 1) } else { r.normal() })
-        .collect();
-    y[n - 1] = if classes { -y[0] } else { y[0] + 1.0 };
-    let weights = (r.integer(0, 2) == 0).then(|| (0..n).map(|_| r.uniform(0.1, 2.0)).collect());
-    let loss: Arc<dyn Loss> = match seed % 5 {
-        0 | 4 => Arc::new(Squared::new(y, weights).expect("targets")),
-        1 => Arc::new(Huber::new(y, r.uniform(0.1, 2.0), weights).expect("targets")),
-        2 => Arc::new(Logistic::new(y, weights).expect("labels")),
-        _ => Arc::new(SquaredHinge::new(y, weights).expect("labels")),
-    };
-    let loss: Arc<dyn Loss> = match r.integer(0, 1) {
-        0 => Arc::new(WithIntercept::new(loss).expect("attained")),
-        _ => loss,
-    };
-    let operator = Arc::new(Gated::unsigned(Arc::new(x), Arc::new(patterns)));
-    let mut program = Program {
-        loss,
-        operator,
-        regularizer: Arc::new(GroupL2::new()),
-        constraint: None,
-        lambda: 1.0,
-    };
-    let fractions = [1.0, 0.5, 0.1, 1e-2, 1e-3, 1e-4, 1e-5];
-    program.lambda = program.lambda_max() * fractions[r.integer(0, 6) as usize];
-    program
-}
-
-fn solved(solver: &dyn Solver, program: &Program) -> Solution {
-    solver.solve(program, None, &mut silent()).expect("solved")
-}
-
-/// What must hold whatever the solver did.
-fn honest(seed: u64, program: &Program, solution: &Solution, tolerance: f64) -> Result<(), String> {
-    let own = program.restrict(&solution.z.columns).objective(&solution.z.values);
-    let near = 1e-12 * (1.0 + own.abs());
-    if (own - solution.upper).abs() > near || solution.lower > own + near {
-        return Err(format!("seed {seed}: {own} {} {}", solution.upper, solution.lower));
-    }
-    let small = solution.upper - solution.lower <= tolerance * solution.upper.abs();
-    if (solution.status == Status::Certified) != small {
-        return Err(format!("seed {seed}: {:?}", solution.status));
-    }
-    Ok(())
-}
 
 #[test]
 fn agrees_with_interior_point() {
@@ -99,7 +28,7 @@ fn agrees_with_interior_point() {
     let failures: Vec<String> = (0..cases())
         .into_par_iter()
         .filter_map(|seed| {
-            let program = program(seed);
+            let program = program(seed, false);
             let newton = solved(&GroupNewton { tolerance: 1e-9, ..Default::default() }, &program);
             let other = InteriorPoint { tolerance: 1e-9, ..Default::default() };
             let other = solved(&other, &program);
@@ -169,7 +98,7 @@ fn larger_programs_agree_with_proximal_steps() {
 
 #[test]
 fn warm_starts_limits_and_interruptions() {
-    let program = program(10);
+    let program = program(10, false);
     let solver = GroupNewton { tolerance: 1e-8, ..Default::default() };
     let first = solved(&solver, &program);
     let again = solver.solve(&program, Some(&first.z), &mut silent()).expect("solved");
@@ -191,7 +120,7 @@ fn warm_starts_limits_and_interruptions() {
 #[test]
 fn tiny_dual_vectors_prove_nothing_false() {
     for seed in 0..60 {
-        let program = program(seed);
+        let program = program(seed, false);
         let solution = solved(&GroupNewton::default(), &program);
         let f = program.restrict(&solution.z.columns).outputs(&solution.z.values);
         for exponent in [-60, -140, -155, -165, -221, -300] {

@@ -1,7 +1,7 @@
 //! G_c z_c ≥ 0 for every column c of z, rows s_k x_kᵀ of a data matrix.
 
 use super::bound::bound_with;
-use super::nnls::row_squares;
+use super::nnls::Lengths;
 use super::project::{Projection, make_feasible};
 use super::support::{Gauge, Rows, Workspace, support, weighted};
 use super::{Cone, Orthant, relative_interior};
@@ -34,8 +34,7 @@ pub struct Constraint {
     /// X by rows and by columns, without padding: the active-set method gathers single rows.
     by_rows: Arc<Vec<f64>>,
     by_columns: Arc<Vec<f64>>,
-    /// Squares of the norms of the rows.
-    squares: Arc<Vec<f64>>,
+    lengths: Option<Arc<Lengths>>,
 }
 
 impl Constraint {
@@ -47,12 +46,13 @@ impl Constraint {
         let mut constraint = Self {
             by_rows: Arc::new(by_rows),
             by_columns: Arc::new(by_columns),
-            squares: Arc::new(vec![]),
+            lengths: None,
             operator: Arc::new(operator),
         };
-        let mut squares = vec![0.0; constraint.operator.data().nrows()];
-        row_squares(&weighted(&constraint.rows_of(), &[], 1.0), &mut squares);
-        constraint.squares = Arc::new(squares);
+        let mut lengths = Lengths::default();
+        let rows = constraint.rows_of();
+        lengths.measure(&weighted(&rows, &[], 1.0), &mut vec![0.0; rows.d]);
+        constraint.lengths = Some(Arc::new(lengths));
         constraint
     }
 
@@ -97,7 +97,7 @@ impl Constraint {
             d: x.ncols(),
             columns: &self.by_columns,
             rows: &self.by_rows,
-            squares: Some(&self.squares).filter(|s| s.len() == x.nrows()).map(|s| &s[..]),
+            lengths: self.lengths.as_deref(),
         }
     }
 

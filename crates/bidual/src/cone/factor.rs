@@ -27,6 +27,7 @@ impl Factor {
 
     /// Appends the unit column `a` (overwritten) unless its distance to the span of the columns
     /// is at most `tol`. `p` is the current residual c − Q Qᵀc.
+    #[inline(always)]
     pub(super) fn push(&mut self, a: &mut [f64], p: &[f64], tol: f64) -> bool {
         let (d, m) = (self.d, self.m);
         if m >= d {
@@ -68,6 +69,7 @@ impl Factor {
     }
 
     /// Takes the component along the newest column out of `p`.
+    #[inline(always)]
     pub(super) fn deflate(&self, p: &mut [f64]) {
         if let Some(i) = self.m.checked_sub(1) {
             axpy(-self.z[i], &self.q[i * self.d..(i + 1) * self.d], p);
@@ -75,6 +77,7 @@ impl Factor {
     }
 
     /// Deletes column `j`; the later ones move up by one.
+    #[inline(always)]
     pub(super) fn remove(&mut self, j: usize) {
         let (d, m) = (self.d, self.m);
         for i in j..m - 1 {
@@ -101,6 +104,7 @@ impl Factor {
     }
 
     /// p = c − Q z, with one correction of z that makes p orthogonal to Q to working precision.
+    #[inline(always)]
     pub(super) fn residual(&mut self, c: &[f64], p: &mut [f64]) {
         let d = self.d;
         p.copy_from_slice(c);
@@ -116,6 +120,7 @@ impl Factor {
     }
 
     /// The minimiser of ‖c + A s‖, that is R s = −z.
+    #[inline(always)]
     pub(super) fn minimiser(&self, s: &mut Vec<f64>) {
         s.clear();
         s.extend(self.z[..self.m].iter().map(|z| -z));
@@ -123,6 +128,7 @@ impl Factor {
     }
 
     /// R⁻¹Qᵀg into `s`.
+    #[inline(always)]
     pub(super) fn coefficients(&self, g: &[f64], s: &mut Vec<f64>) {
         let d = self.d;
         s.clear();
@@ -130,6 +136,7 @@ impl Factor {
         self.back_substitute(s);
     }
 
+    #[inline(always)]
     fn back_substitute(&self, s: &mut [f64]) {
         let d = self.d;
         for j in (0..self.m).rev() {
@@ -141,23 +148,26 @@ impl Factor {
     }
 }
 
-/// aᵀb, four partial sums.
+/// aᵀb, eight partial sums.
+#[inline(always)]
 pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
-    let mut sum = [0.0; 4];
-    let (a4, b4) = (a.chunks_exact(4), b.chunks_exact(4));
+    let mut sum = [0.0; 8];
+    let ((a8, a_rest), (b8, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
     let mut tail = 0.0;
-    for (a, b) in a4.remainder().iter().zip(b4.remainder()) {
+    for (a, b) in a_rest.iter().zip(b_rest) {
         tail += a * b;
     }
-    for (a, b) in a4.zip(b4) {
-        for l in 0..4 {
+    for (a, b) in a8.iter().zip(b8) {
+        for l in 0..8 {
             sum[l] += a[l] * b[l];
         }
     }
-    (sum[0] + sum[1]) + (sum[2] + sum[3]) + tail
+    let pairs = [sum[0] + sum[4], sum[1] + sum[5], sum[2] + sum[6], sum[3] + sum[7]];
+    (pairs[0] + pairs[1]) + (pairs[2] + pairs[3]) + tail
 }
 
 /// y ← y + t x.
+#[inline(always)]
 pub(super) fn axpy(t: f64, x: &[f64], y: &mut [f64]) {
     for (y, x) in y.iter_mut().zip(x) {
         *y += t * x;

@@ -186,7 +186,7 @@ fn widest(r: usize, ws: &mut Workspace) -> (Vec<f64>, Vec<u32>) {
             rows: &ws.unit_rows,
             bits: None,
             last: weight,
-            squares: None,
+            lengths: None,
         };
         let mut c = vec![0.0; r + 1];
         c[r] = -weight;

@@ -5,6 +5,7 @@
 //! X p per iteration finds the row that p = c + Aᵀλ violates most.
 
 use super::factor::{Factor, axpy, norm};
+use pulp::Arch;
 
 /// The rows of one problem.
 #[derive(Clone, Copy)]
@@ -19,8 +20,8 @@ pub(super) struct Problem<'a> {
     pub bits: Option<&'a [u64]>,
     /// Factor w of the last coordinate.
     pub last: f64,
-    /// Squares of the rows' norms, where they are known.
-    pub squares: Option<&'a [f64]>,
+    /// Lengths of the rows, where they are known.
+    pub lengths: Option<&'a Lengths>,
 }
 
 impl Problem<'_> {
@@ -65,7 +66,7 @@ pub(super) struct Nnls {
     trial: Vec<f64>,
     /// s_k/‖a_k‖; 0 for zero, passive and blocked rows.
     price: Vec<f64>,
-    norms: Vec<f64>,
+    lengths: Lengths,
     y: Vec<f64>,
     row: Vec<f64>,
     scaled: Vec<f64>,
@@ -84,6 +85,19 @@ impl Nnls {
         c: &[f64],
         start: &[u32],
         tol: f64,
+        check: impl FnMut(&[u32], &[f64]) -> bool,
+    ) -> End {
+        // all that is inlined below is compiled for the vectors of this machine
+        Arch::new().dispatch(|| self.run(problem, c, start, tol, check))
+    }
+
+    #[inline(always)]
+    fn run(
+        &mut self,
+        problem: &Problem<'_>,
+        c: &[f64],
+        start: &[u32],
+        tol: f64,
         mut check: impl FnMut(&[u32], &[f64]) -> bool,
     ) -> End {
         self.prepare(problem);
@@ -93,7 +107,7 @@ impl Nnls {
         let limit = 200 + 20 * problem.d;
         let mut size = norm(&self.p);
         loop {
-            self.publish();
+            self.publish(problem);
             if check(&self.passive, &self.lambda) {
                 return End::Stopped;
             }
@@ -119,7 +133,7 @@ impl Nnls {
             size = new;
         }
         if self.polish(problem, c) {
-            self.publish();
+            self.publish(problem);
             if check(&self.passive, &self.lambda) {
                 return End::Stopped;
             }
@@ -128,6 +142,7 @@ impl Nnls {
     }
 
     /// Norms and prices of all rows.
+    #[inline(always)]
     fn prepare(&mut self, problem: &Problem<'_>) {
         let Problem { n, d, .. } = *problem;
         self.factor.reset(d);
@@ -138,33 +153,29 @@ impl Nnls {
             v.clear();
             v.resize(d, 0.0);
         }
-        self.norms.clear();
         self.y.resize(n, 0.0);
-        match problem.squares {
-            Some(squares) => self.norms.extend_from_slice(squares),
-            None => {
-                self.norms.resize(n, 0.0);
-                row_squares(problem, &mut self.norms);
-            }
+        if problem.lengths.is_none() {
+            self.lengths.measure(problem, &mut self.row);
         }
+        let lengths = problem.lengths.unwrap_or(&self.lengths);
         self.price.clear();
-        for k in 0..n {
-            let square = self.norms[k];
-            let length = if (1e-280..1e280).contains(&square) {
-                square.sqrt()
-            } else {
-                load(problem, k, 1.0, &mut self.row);
-                norm(&self.row)
-            };
-            let price = if length > 0.0 { problem.sign(k) / length } else { 0.0 };
-            // Rows too short or too long for their reciprocal constrain nothing here: h grows.
-            let usable = price.is_finite() && price != 0.0;
-            self.norms[k] = if usable { length } else { 0.0 };
-            self.price.push(if usable { price } else { 0.0 });
+        match problem.bits {
+            None => self.price.extend_from_slice(&lengths.inverse),
+            Some(bits) => {
+                let words = bits.iter().copied().chain(std::iter::repeat(0));
+                for (part, word) in lengths.inverse.chunks(64).zip(words) {
+                    let signed = part.iter().enumerate().map(|(k, v)| {
+                        // flips the sign where the bit is not set
+                        f64::from_bits(v.to_bits() ^ (!(word >> k) & 1) << 63)
+                    });
+                    self.price.extend(signed);
+                }
+            }
         }
     }
 
     /// Passive set from `start`: independent rows, then only those with positive multipliers.
+    #[inline(always)]
     fn warm(&mut self, problem: &Problem<'_>, c: &[f64], start: &[u32]) {
         self.p.copy_from_slice(c);
         for &k in start {
@@ -188,6 +199,7 @@ impl Nnls {
         self.factor.residual(c, &mut self.p);
     }
 
+    #[inline(always)]
     fn append(&mut self, problem: &Problem<'_>, k: usize, tol: f64) -> bool {
         load(problem, k, self.price[k], &mut self.row);
         if !self.factor.push(&mut self.row, &self.p, tol) {
@@ -199,6 +211,7 @@ impl Nnls {
         true
     }
 
+    #[inline(always)]
     fn drop_row(&mut self, problem: &Problem<'_>, i: usize) {
         self.factor.remove(i);
         self.mu.remove(i);
@@ -209,7 +222,8 @@ impl Nnls {
     }
 
     fn free(&mut self, problem: &Problem<'_>, k: u32) {
-        self.price[k as usize] = problem.sign(k as usize) / self.norms[k as usize];
+        let k = k as usize;
+        self.price[k] = problem.sign(k) * problem.lengths.unwrap_or(&self.lengths).inverse[k];
     }
 
     fn unblock(&mut self, problem: &Problem<'_>) {
@@ -221,6 +235,7 @@ impl Nnls {
     }
 
     /// y = X diag(1, …, 1, w) p, summed in the order of the coordinates.
+    #[inline(always)]
     fn multiply(&mut self, problem: &Problem<'_>) {
         self.scaled.copy_from_slice(&self.p);
         if let Some(t) = self.scaled.last_mut() {
@@ -231,6 +246,7 @@ impl Nnls {
 
     /// Lets the most violated usable row enter; `trial` then holds the multipliers of the enlarged
     /// set. False if no row is violated by more than `threshold`.
+    #[inline(always)]
     fn enter(&mut self, problem: &Problem<'_>, threshold: f64) -> bool {
         loop {
             let (k, violation) = lowest(&self.y, &self.price);
@@ -253,6 +269,7 @@ impl Nnls {
     }
 
     /// Walks from the multipliers to `trial`, dropping rows at which the sign would change.
+    #[inline(always)]
     fn step_back(&mut self, problem: &Problem<'_>) {
         loop {
             let mut alpha = 1.0;
@@ -286,14 +303,15 @@ impl Nnls {
         self.factor.columns()
     }
 
-    fn publish(&mut self) {
+    fn publish(&mut self, problem: &Problem<'_>) {
         self.lambda.clear();
-        let norms = &self.norms;
+        let norms = &problem.lengths.unwrap_or(&self.lengths).norms;
         let terms = self.mu.iter().zip(&self.passive);
         self.lambda.extend(terms.map(|(mu, &k)| mu / norms[k as usize]));
     }
 
     /// One step of iterative refinement of the multipliers; true if they changed.
+    #[inline(always)]
     fn polish(&mut self, problem: &Problem<'_>, c: &[f64]) -> bool {
         if self.mu.is_empty() {
             return false;
@@ -301,7 +319,8 @@ impl Nnls {
         self.scaled.copy_from_slice(c);
         for (&mu, &k) in self.mu.iter().zip(&self.passive) {
             let k = k as usize;
-            load(problem, k, problem.sign(k) / self.norms[k], &mut self.row);
+            let length = problem.lengths.unwrap_or(&self.lengths).norms[k];
+            load(problem, k, problem.sign(k) / length, &mut self.row);
             axpy(mu, &self.row, &mut self.scaled);
         }
         self.factor.coefficients(&self.scaled, &mut self.trial);
@@ -316,14 +335,40 @@ impl Nnls {
     }
 }
 
-/// Squares of the norms of the rows in scaled coordinates.
-pub(super) fn row_squares(problem: &Problem<'_>, squares: &mut [f64]) {
-    let Problem { n, d, .. } = *problem;
-    for j in 0..d {
-        let w = if j + 1 == d { problem.last } else { 1.0 };
-        for (t, x) in squares.iter_mut().zip(&problem.columns[j * n..(j + 1) * n]) {
-            let x = w * x;
-            *t += x * x;
+/// Norms of the rows in scaled coordinates, and their reciprocals. Rows too short or too long for a
+/// reciprocal have zeros: they constrain nothing here, h grows.
+#[derive(Debug, Default)]
+pub(crate) struct Lengths {
+    norms: Vec<f64>,
+    inverse: Vec<f64>,
+}
+
+impl Lengths {
+    /// `row` has d entries to work with.
+    #[inline(always)]
+    pub(super) fn measure(&mut self, problem: &Problem<'_>, row: &mut [f64]) {
+        let Problem { n, d, .. } = *problem;
+        self.norms.clear();
+        self.norms.resize(n, 0.0);
+        for j in 0..d {
+            let w = if j + 1 == d { problem.last } else { 1.0 };
+            for (t, x) in self.norms.iter_mut().zip(&problem.columns[j * n..(j + 1) * n]) {
+                let x = w * x;
+                *t += x * x;
+            }
+        }
+        self.inverse.clear();
+        for (k, square) in self.norms.iter_mut().enumerate() {
+            let length = if (1e-280..1e280).contains(square) {
+                square.sqrt()
+            } else {
+                load(problem, k, 1.0, row);
+                norm(row)
+            };
+            let inverse = if length > 0.0 { 1.0 / length } else { 0.0 };
+            let usable = inverse.is_finite() && inverse != 0.0;
+            *square = if usable { length } else { 0.0 };
+            self.inverse.push(if usable { inverse } else { 0.0 });
         }
     }
 }
@@ -334,6 +379,7 @@ fn positive(v: f64) -> bool {
 }
 
 /// t·x_k in scaled coordinates.
+#[inline(always)]
 fn load(problem: &Problem<'_>, k: usize, t: f64, row: &mut [f64]) {
     let d = problem.d;
     for (r, x) in row.iter_mut().zip(&problem.rows[k * d..(k + 1) * d]) {
@@ -345,6 +391,7 @@ fn load(problem: &Problem<'_>, k: usize, t: f64, row: &mut [f64]) {
 }
 
 /// y = X u for column-major X, every entry summed in the order of the coordinates.
+#[inline(always)]
 pub(super) fn product(n: usize, columns: &[f64], u: &[f64], y: &mut [f64]) {
     const BLOCK: usize = 1024;
     let mut from = 0;
@@ -371,6 +418,7 @@ pub(super) fn product(n: usize, columns: &[f64], u: &[f64], y: &mut [f64]) {
 }
 
 /// Position and value of the smallest y_k w_k (0 if none is negative).
+#[inline(always)]
 fn lowest(y: &[f64], w: &[f64]) -> (usize, f64) {
     let mut low = [0.0_f64; 8];
     let (y8, w8) = (y.chunks_exact(8), w.chunks_exact(8));

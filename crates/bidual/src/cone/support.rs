@@ -10,7 +10,7 @@
 
 use super::bound::{bound_with, power_of_two, repair};
 use super::factor::{dot, norm};
-use super::nnls::{End, Nnls, Problem};
+use super::nnls::{End, Lengths, Nnls, Problem};
 
 /// The data X (n×d) in both orders.
 #[derive(Clone, Copy, Debug)]
@@ -23,8 +23,8 @@ pub struct Rows<'a> {
     pub columns: &'a [f64],
     /// Row-major: row k is `rows[k*d..(k+1)*d]`.
     pub rows: &'a [f64],
-    /// Squares of the norms of the rows, where they are known.
-    pub(crate) squares: Option<&'a [f64]>,
+    /// Lengths of the rows, where they are known.
+    pub(crate) lengths: Option<&'a Lengths>,
 }
 
 impl<'a> Rows<'a> {
@@ -32,7 +32,7 @@ impl<'a> Rows<'a> {
     pub fn new(n: usize, d: usize, columns: &'a [f64], rows: &'a [f64]) -> Option<Self> {
         let size = n.checked_mul(d)?;
         let fits = columns.len() == size && rows.len() == size && u32::try_from(n).is_ok();
-        fits.then_some(Self { n, d, columns, rows, squares: None })
+        fits.then_some(Self { n, d, columns, rows, lengths: None })
     }
 
     /// Row k.
@@ -199,7 +199,7 @@ pub(super) fn weighted<'a>(rows: &Rows<'a>, bits: &'a [u64], last: f64) -> Probl
         rows: rows.rows,
         bits: Some(bits),
         last,
-        squares: rows.squares.filter(|_| last == 1.0),
+        lengths: rows.lengths.filter(|_| last == 1.0),
     }
 }
 

@@ -73,7 +73,7 @@ impl Oracle {
             d: self.x.ncols(),
             columns: &self.by_columns,
             rows: &self.by_rows,
-            squares: None,
+            lengths: None,
         }
     }
 }

@@ -47,6 +47,7 @@ pub(super) struct Session<'a> {
     master: Box<dyn Master>,
     /// Whether another master may take over.
     fallback: bool,
+    tolerance: f64,
     names: Vec<usize>,
     /// Columns that were dropped once and came back stay.
     returned: Vec<usize>,
@@ -63,7 +64,12 @@ pub(super) struct Session<'a> {
 
 impl<'a> Session<'a> {
     /// Starts at z = 0.
-    pub(super) fn new(program: &'a Program, master: Box<dyn Master>, fallback: bool) -> Self {
+    pub(super) fn new(
+        program: &'a Program,
+        master: Box<dyn Master>,
+        fallback: bool,
+        tolerance: f64,
+    ) -> Self {
         let f = vec![0.0; program.samples()];
         Self {
             upper: program.loss.value(&f),
@@ -73,6 +79,7 @@ impl<'a> Session<'a> {
             multipliers: program.multipliers(),
             master,
             fallback,
+            tolerance,
             names: vec![],
             returned: vec![],
             dropped: vec![],
@@ -121,23 +128,29 @@ impl<'a> Session<'a> {
         if self.names.is_empty() {
             return Status::Certified;
         }
-        let mut status = self.attempt(target, stop);
-        if status == Status::Stalled && self.fallback {
+        let (mut status, gap) = self.attempt(target, stop);
+        let jammed = matches!(status, Status::Stalled | Status::IterationLimit);
+        if self.fallback && jammed && gap > 0.5 * self.tolerance {
             self.fallback = false;
-            let start = self.current();
+            if std::env::var("TRACE").is_ok() {
+                eprintln!("FALLBACK {} it {}", self.program.loss.name(), self.iterations);
+            }
+            // from zero: where one master has jammed is no good start for the other
             self.master = Box::new(Blocks::default());
             let names = std::mem::take(&mut self.names);
-            self.add(&names, Some(&start));
-            status = self.attempt(target, stop);
+            self.add(&names, None);
+            let distance = 0.1 * self.program.loss.value(&vec![0.0; self.f.len()]).abs();
+            status = self.attempt(&Target { distance, ..*target }, stop).0;
         }
         status
     }
 
+    /// Status and relative gap of the master.
     fn attempt(
         &mut self,
         target: &Target,
         stop: &mut dyn FnMut(usize, f64, f64) -> ControlFlow<Status>,
-    ) -> Status {
+    ) -> (Status, f64) {
         let (count, offset) = (self.iterations, self.upper);
         let solved = self.master.solve(self.program, target, &mut |iteration, upper, lower| {
             stop(count + iteration, upper.min(offset), lower)
@@ -148,7 +161,7 @@ impl<'a> Session<'a> {
             self.upper = solved.upper;
             self.best = self.current();
         }
-        solved.status
+        (solved.status, relative_gap(solved.lower, solved.upper))
     }
 
     /// The values in play as columns of the program.
@@ -220,14 +233,14 @@ impl<'a> Session<'a> {
         self.names.retain(|_| keep.next() == Some(true));
     }
 
-    /// Removes negligible columns as long as the certified gap stays within `tolerance`.
-    fn prune(&mut self, tolerance: f64) {
+    /// Removes negligible columns as long as the certified gap stays within the tolerance.
+    fn prune(&mut self) {
         let gauge = self.program.regularizer.gauge();
         let mut order: Vec<usize> = (0..self.best.columns.len()).collect();
         let size = |k: usize| gauge.value(column(&self.best.values, k));
         order.sort_by(|&a, &b| size(b).total_cmp(&size(a)).then(a.cmp(&b)));
         let largest = order.first().map_or(0.0, |&k| size(k));
-        let allowed = self.upper.max(self.lower + 0.9 * tolerance * self.upper.abs());
+        let allowed = self.upper.max(self.lower + 0.9 * self.tolerance * self.upper.abs());
         for threshold in [1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8] {
             let keep: Vec<usize> =
                 order.iter().copied().filter(|&k| size(k) > threshold * largest).collect();
@@ -258,13 +271,13 @@ impl<'a> Session<'a> {
     }
 
     /// The best point, its bound, and the status that they justify.
-    pub(super) fn finish(mut self, status: Status, tolerance: f64) -> Solution {
-        self.prune(tolerance);
+    pub(super) fn finish(mut self, status: Status) -> Solution {
+        self.prune();
         self.make_feasible();
         // what counts is the objective of the point that is returned
         let best = self.program.restrict(&self.best.columns).objective(&self.best.values);
         self.upper = self.upper.max(best);
-        let proved = relative_gap(self.lower, self.upper) <= tolerance;
+        let proved = relative_gap(self.lower, self.upper) <= self.tolerance;
         Solution {
             z: self.best,
             nu: self.nu,
@@ -296,7 +309,7 @@ impl Solver for ColumnGeneration {
             Gauge::Norm => Box::new(Semismooth::default()),
             Gauge::FreeBias { .. } => Box::new(Blocks::default()),
         };
-        let mut session = Session::new(program, master, true);
+        let mut session = Session::new(program, master, true, self.tolerance);
         // a tolerance below what f64 can reach must not end the search at the first rough master
         let mut accuracy = (0.3 * self.tolerance).max(10.0 * MASTER_FLOOR);
         // early masters are solved to this share of the gap
@@ -376,6 +389,6 @@ impl Solver for ColumnGeneration {
                 effort *= 0.1;
             }
         }
-        Ok(session.finish(status, self.tolerance))
+        Ok(session.finish(status))
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Solved {
     pub f: Vec<f64>,
     /// Objective of the values that it now has.
     pub upper: f64,
+    /// Lower bound on the optimum of the master.
+    pub lower: f64,
     pub status: Status,
     pub iterations: usize,
 }

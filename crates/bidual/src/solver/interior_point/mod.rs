@@ -95,8 +95,7 @@ impl Master for Blocks {
                 best = next;
             }
         }
-        let Attempt { f, upper, status, iterations, .. } = best;
-        Solved { f, upper, status, iterations }
+        best
     }
 }
 
@@ -107,7 +106,7 @@ impl Blocks {
         target: &Target,
         before: usize,
         stop: &mut Stop<'_>,
-    ) -> Attempt {
+    ) -> Solved {
         let mut attempt = solve_blocks(
             program.loss.as_ref(),
             program.lambda,
@@ -120,16 +119,6 @@ impl Blocks {
         attempt.iterations += before;
         attempt
     }
-}
-
-/// One run of the method.
-struct Attempt {
-    /// Outputs whose residual gave the best lower bound.
-    f: Vec<f64>,
-    upper: f64,
-    lower: f64,
-    status: Status,
-    iterations: usize,
 }
 
 /// The blocks' data side by side, and the quantities that every iteration recomputes.
@@ -215,7 +204,7 @@ fn solve_blocks(
     target: &Target,
     cache: &mut GramCache,
     mut stop: impl FnMut(usize, f64, f64) -> ControlFlow<Status>,
-) -> Attempt {
+) -> Solved {
     let mut at = Iterate::new(loss, blocks);
     let intercept = loss.as_intercept().is_some();
     let count: f64 = blocks.iter().map(|b| 1.5 * b.rows.nrows() as f64 + 3.0).sum();
@@ -229,7 +218,7 @@ fn solve_blocks(
     let mut mu = (unit * size * blocks.len() as f64 / count).max(f64::MIN_POSITIVE);
     let mut states: Vec<State> =
         blocks.iter().map(|b| State::new(b, gauge, lambda, mu, size)).collect();
-    let mut best = Attempt {
+    let mut best = Solved {
         f: vec![],
         upper: f64::INFINITY,
         lower: f64::NEG_INFINITY,
@@ -444,7 +433,8 @@ impl Solver for InteriorPoint {
     ) -> Result<Solution> {
         super::require_smooth(program.loss.as_ref(), self.name())?;
         let blocks = Box::new(Blocks::default());
-        let mut session = super::column_generation::Session::new(program, blocks, false);
+        let mut session =
+            super::column_generation::Session::new(program, blocks, false, self.tolerance);
         let all: Vec<usize> = (0..program.shape().1).collect();
         session.add(&all, start);
         let target = Target {
@@ -461,6 +451,6 @@ impl Solver for InteriorPoint {
             true => status,
             false => session.bound(observer).break_value().unwrap_or(status),
         };
-        Ok(session.finish(status, self.tolerance))
+        Ok(session.finish(status))
     }
 }

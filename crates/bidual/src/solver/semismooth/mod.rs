@@ -36,6 +36,13 @@ pub(super) struct Semismooth {
 const STEPS: usize = 40;
 /// Newton's method ends when the gradient is below this share of the step.
 const ACCURACY: f64 = 0.02;
+/// Outer steps without a better gap at most.
+const PATIENCE: usize = 10;
+/// Relative differences of objectives that mean nothing.
+const ROUNDING: f64 = 1e-15;
+/// Steps in a row that may gain nothing once the gradient has fallen to this share of the first.
+const IDLE: usize = 3;
+const NOISE: f64 = 1e-4;
 /// Halvings of a step at most.
 const HALVINGS: usize = 12;
 
@@ -60,13 +67,17 @@ impl Master for Semismooth {
         let mut model = Model::new(loss.as_intercept().is_some(), n);
         let mut f = self.outputs();
         let mut upper = loss.value(&f) + lambda * self.penalty();
-        let mut lower = f64::NEG_INFINITY;
-        let mut solved =
-            Solved { f: f.clone(), upper, status: Status::IterationLimit, iterations: 0 };
+        let mut solved = Solved {
+            f: f.clone(),
+            upper,
+            lower: f64::NEG_INFINITY,
+            status: Status::IterationLimit,
+            iterations: 0,
+        };
         let mut nu = vec![0.0; n];
         let mut h = vec![0.0; n];
         let mut damping = 0.0;
-        let mut stuck = 0;
+        let (mut least, mut stuck) = (f64::INFINITY, 0);
         if self.sigma == 0.0 {
             self.sigma = 1.0;
         }
@@ -77,11 +88,22 @@ impl Master for Semismooth {
             let kappa = prices.into_iter().fold(0.0, f64::max);
             let t = if kappa > 0.0 { lambda / kappa } else { f64::MAX };
             let bound = best_dual_value(loss, &nu, t).0;
-            if bound > lower {
-                lower = bound;
+            if bound > solved.lower {
+                solved.lower = bound;
                 solved.f.clone_from(&f);
             }
             solved.upper = upper;
+            let lower = solved.lower;
+            if std::env::var("TRACE").is_ok() {
+                eprintln!(
+                    "  it {} upper {upper:.10e} gap {:.2e} sigma {:.1e} faces {} stuck {stuck} damping {damping:.1e} tol {:.1e}",
+                    solved.iterations,
+                    (upper - lower) / upper.abs(),
+                    self.sigma,
+                    self.faces.len(),
+                    target.tolerance
+                );
+            }
             if upper - lower <= target.tolerance * upper.abs() {
                 solved.status = Status::Certified;
                 break;
@@ -93,7 +115,12 @@ impl Master for Semismooth {
             if solved.iterations >= target.max_iterations {
                 break;
             }
-            if stuck >= 3 {
+            if upper - lower < 0.9 * least {
+                (least, stuck) = (upper - lower, 0);
+            } else {
+                stuck += 1;
+            }
+            if stuck > PATIENCE {
                 solved.status = Status::Stalled;
                 break;
             }
@@ -104,7 +131,7 @@ impl Master for Semismooth {
             model.set(&h);
             let size = self.size(target.distance / lambda);
             let sigma = self.sigma * size / lambda;
-            let (steps, solved_model) = self.newton(&model, sigma, lambda);
+            let (steps, found) = self.newton(&model, sigma, lambda);
             solved.iterations += steps.max(1);
             // along the segment to the minimiser of the model
             let change: Vec<f64> = (0..n)
@@ -121,7 +148,8 @@ impl Master for Semismooth {
                 }
                 let trial: Vec<f64> = f.iter().zip(&change).map(|(f, c)| f + alpha * c).collect();
                 let value = loss.value(&trial) + lambda * self.penalty();
-                if value < upper {
+                // the last digits of the residual are worth more than those of the objective
+                if value <= upper + ROUNDING * upper.abs() {
                     f = trial;
                     upper = value;
                     accepted = true;
@@ -133,16 +161,16 @@ impl Master for Semismooth {
                 for (g, v) in self.faces.iter_mut().zip(start) {
                     g.value = v;
                 }
-                stuck += 1;
-                damping = (10.0 * damping).clamp(1e-3, 1.0);
-                self.sigma *= 0.1;
-                continue;
             }
-            stuck = 0;
-            damping *= 0.1;
-            if !solved_model || alpha < 0.5 {
+            // a model that promises too much has too little curvature (Huber, squared hinge)
+            damping = if accepted && alpha == 1.0 {
+                0.1 * damping
+            } else {
+                (10.0 * damping).clamp(1e-3, 1.0)
+            };
+            if !accepted || !found {
                 self.sigma *= 0.2;
-            } else if steps <= 8 {
+            } else if steps <= 8 && alpha == 1.0 {
                 self.sigma *= 5.0;
             }
             self.sigma = self.sigma.clamp(1e-6, 1e8);
@@ -180,7 +208,8 @@ impl Semismooth {
         };
         let mut eta = vec![0.0; n];
         let mut at = self.evaluate(&eta, &origin, model, sigma, lambda);
-        let mut least = f64::INFINITY;
+        let first = norm(&at.gradient);
+        let (mut least, mut idle) = (first, 0);
         for step in 0..STEPS {
             let moved: Vec<f64> = eta.iter().zip(&at.gradient).map(|(e, g)| e - g).collect();
             let size = norm(&at.gradient);
@@ -203,10 +232,13 @@ impl Semismooth {
                 }
                 alpha *= 0.5;
             }
-            if !found || (norm(&at.gradient) >= 0.9 * least && alpha < 1e-2) {
+            // near the end a long proximal step amplifies rounding
+            let size = norm(&at.gradient);
+            idle = if size < 0.7 * least { 0 } else { idle + 1 };
+            least = least.min(size);
+            if !found || idle >= IDLE && size <= NOISE * first {
                 return (step + 1, false);
             }
-            least = least.min(norm(&at.gradient));
         }
         (STEPS, false)
     }

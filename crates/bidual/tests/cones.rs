@@ -1,0 +1,56 @@
+//! Column generation with its second-order master against the interior-point solver, on random
+//! programs with cones: all smooth losses, few samples, flat cones, repeated columns and patterns,
+//! one pattern, λ from λ_max down to 10⁻⁵ of it. `BIDUAL_CASES` sets how many.
+
+#[path = "common/problems.rs"]
+mod problems;
+#[path = "common/programs.rs"]
+mod programs;
+
+use bidual::solver::{ColumnGeneration, InteriorPoint, Status};
+use programs::{cases, honest, program, solved};
+use rayon::prelude::*;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+#[test]
+fn agrees_with_interior_point() {
+    let open = AtomicU64::new(0);
+    let failures: Vec<String> = (std::env::var("FROM").map_or(0, |v| v.parse().unwrap())..cases())
+        .into_par_iter()
+        .filter_map(|seed| {
+            let program = program(seed, true);
+            let own = ColumnGeneration { tolerance: 1e-9, ..Default::default() };
+            let own = solved(&own, &program);
+            let other = InteriorPoint { tolerance: 1e-9, ..Default::default() };
+            let other = solved(&other, &program);
+            for solution in [&own, &other] {
+                if let Err(text) = honest(seed, &program, solution, 1e-9) {
+                    return Some(text);
+                }
+                let constraint = program.constraint.as_ref().expect("cones");
+                let violation =
+                    constraint.restrict(&solution.z.columns).violation(&solution.z.values);
+                if violation > 1e-14 {
+                    return Some(format!("seed {seed}: violation {violation:e}"));
+                }
+            }
+            let near = 1e-7 * program.loss.value(&vec![0.0; program.samples()]);
+            if own.upper - own.lower > near {
+                eprintln!("OPEN seed {seed} {} own {:.3e} {:?} it {} other {:.3e} {:?} near {near:.1e} up {:.3e} l/lm {:.0e}", program.loss.name(), own.upper-own.lower, own.status, own.iterations, other.upper-other.lower, other.status, own.upper, program.lambda/program.lambda_max());
+                open.fetch_add(1, Ordering::Relaxed);
+                return None;
+            }
+            let apart = own.lower > other.upper || other.lower > own.upper;
+            let far = other.status == Status::Certified && (own.upper - other.upper).abs() > near;
+            (apart || far).then(|| {
+                format!(
+                    "seed {seed}: {} {} against {} {}",
+                    own.lower, own.upper, other.lower, other.upper
+                )
+            })
+        })
+        .collect();
+    assert!(failures.is_empty(), "{failures:#?}");
+    let open = open.into_inner();
+    assert!(open <= cases() / 100, "{open} of {} are open", cases());
+}
