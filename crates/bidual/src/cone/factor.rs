@@ -11,6 +11,8 @@ pub(super) struct Factor {
     /// Column j of R at `r[j*d..]`, rows 0..=j.
     r: Vec<f64>,
     z: Vec<f64>,
+    /// Columns deleted since the last reset.
+    pub deleted: usize,
 }
 
 impl Factor {
@@ -18,6 +20,7 @@ impl Factor {
     pub(super) fn reset(&mut self, d: usize) {
         self.d = d;
         self.m = 0;
+        self.deleted = 0;
         if self.q.len() < d * d {
             self.q.resize(d * d, 0.0);
             self.r.resize(d * d, 0.0);
@@ -101,6 +104,15 @@ impl Factor {
             (self.z[i], self.z[i + 1]) = (c * a + s * b, c * b - s * a);
         }
         self.m = m - 1;
+        self.deleted += 1;
+    }
+
+    /// Takes another right-hand side.
+    #[inline(always)]
+    pub(super) fn project(&mut self, c: &[f64]) {
+        for (z, q) in self.z.iter_mut().zip(self.q.chunks_exact(self.d.max(1))).take(self.m) {
+            *z = dot(q, c);
+        }
     }
 
     /// p = c − Q z, with one correction of z that makes p orthogonal to Q to working precision.

@@ -1,7 +1,7 @@
 //! Interior and relative interior of a cone, by the point of least norm of its unit normals.
 
 use super::factor::{axpy, dot, norm};
-use super::nnls::{Problem, product, sign};
+use super::nnls::{Problem, Start, product, sign};
 use super::support::{Rows, Workspace};
 
 /// Margins (of unit rows and unit directions) up to this value count as zero.
@@ -190,7 +190,7 @@ fn widest(r: usize, ws: &mut Workspace) -> (Vec<f64>, Vec<u32>) {
         };
         let mut c = vec![0.0; r + 1];
         c[r] = -weight;
-        ws.nnls.solve(&problem, &c, &start, 1e-12, |_, _| false);
+        ws.nnls.solve(&problem, &c, Start::Rows(&start), 1e-12, |_, _| false);
         let mut w = vec![0.0; r];
         for (&k, &l) in ws.nnls.passive.iter().zip(&ws.nnls.lambda) {
             axpy(l, &ws.unit_rows[k as usize * (r + 1)..][..r], &mut w);

@@ -4,7 +4,7 @@
 //! set holds linearly independent unit rows, factorised as Q R and updated row by row; one product
 //! X p per iteration finds the row that p = c + Aᵀλ violates most.
 
-use super::factor::{Factor, axpy, norm};
+use super::factor::{Factor, axpy, dot, norm};
 use pulp::Arch;
 
 /// The rows of one problem.
@@ -71,8 +71,24 @@ pub(super) struct Nnls {
     row: Vec<f64>,
     scaled: Vec<f64>,
     blocked: Vec<u32>,
+    /// The rows that the last pass over all of them found most violated.
+    near: Vec<u32>,
 }
 
+/// The passive set to begin with.
+pub(super) enum Start<'a> {
+    /// These rows, as far as they are independent.
+    Rows(&'a [u32]),
+    /// That of the last run, which was on the same rows.
+    Last,
+}
+
+/// Rows kept in sight between two passes over all.
+const NEAR: usize = 32;
+/// Rows looked at together.
+const BLOCK: usize = 64;
+/// Deletions after which the factorisation is made anew.
+const WORN: usize = 100;
 /// Distance below which a unit row counts as dependent on the rows of a warm start.
 const DEPENDENT: f64 = 1e-9;
 
@@ -83,7 +99,7 @@ impl Nnls {
         &mut self,
         problem: &Problem<'_>,
         c: &[f64],
-        start: &[u32],
+        start: Start<'_>,
         tol: f64,
         check: impl FnMut(&[u32], &[f64]) -> bool,
     ) -> End {
@@ -96,12 +112,26 @@ impl Nnls {
         &mut self,
         problem: &Problem<'_>,
         c: &[f64],
-        start: &[u32],
+        start: Start<'_>,
         tol: f64,
         mut check: impl FnMut(&[u32], &[f64]) -> bool,
     ) -> End {
-        self.prepare(problem);
-        self.warm(problem, c, start);
+        match start {
+            Start::Last if self.factor.deleted <= WORN && self.p.len() == problem.d => {
+                self.unblock(problem);
+                self.factor.project(c);
+            }
+            Start::Last => {
+                let rows = std::mem::take(&mut self.passive);
+                self.prepare(problem);
+                self.warm(problem, c, &rows);
+            }
+            Start::Rows(rows) => {
+                self.prepare(problem);
+                self.warm(problem, c, rows);
+            }
+        }
+        self.keep_positive(problem, c);
         self.iterations = 0;
         let floor = 1e-15 * norm(c);
         let limit = 200 + 20 * problem.d;
@@ -117,7 +147,6 @@ impl Nnls {
             if self.iterations == limit {
                 return End::Limit;
             }
-            self.multiply(problem);
             if !self.enter(problem, tol * size) {
                 break;
             }
@@ -149,6 +178,7 @@ impl Nnls {
         self.passive.clear();
         self.mu.clear();
         self.blocked.clear();
+        self.near.clear();
         for v in [&mut self.p, &mut self.row, &mut self.scaled] {
             v.clear();
             v.resize(d, 0.0);
@@ -174,7 +204,7 @@ impl Nnls {
         }
     }
 
-    /// Passive set from `start`: independent rows, then only those with positive multipliers.
+    /// Passive set from `start`: independent rows.
     #[inline(always)]
     fn warm(&mut self, problem: &Problem<'_>, c: &[f64], start: &[u32]) {
         self.p.copy_from_slice(c);
@@ -185,6 +215,11 @@ impl Nnls {
                 self.factor.deflate(&mut self.p);
             }
         }
+    }
+
+    /// Drops rows until all multipliers are positive.
+    #[inline(always)]
+    fn keep_positive(&mut self, problem: &Problem<'_>, c: &[f64]) {
         loop {
             self.factor.minimiser(&mut self.trial);
             let worst = (0..self.trial.len())
@@ -234,26 +269,25 @@ impl Nnls {
         }
     }
 
-    /// y = X diag(1, …, 1, w) p, summed in the order of the coordinates.
+    /// Lets a violated row enter, the worst of those in sight or else of all; `trial` then holds the
+    /// multipliers of the enlarged set. False if no row is violated by more than `threshold`.
     #[inline(always)]
-    fn multiply(&mut self, problem: &Problem<'_>) {
+    fn enter(&mut self, problem: &Problem<'_>, threshold: f64) -> bool {
         self.scaled.copy_from_slice(&self.p);
         if let Some(t) = self.scaled.last_mut() {
             *t *= problem.last;
         }
-        product(problem.n, problem.columns, &self.scaled, &mut self.y);
-    }
-
-    /// Lets the most violated usable row enter; `trial` then holds the multipliers of the enlarged
-    /// set. False if no row is violated by more than `threshold`.
-    #[inline(always)]
-    fn enter(&mut self, problem: &Problem<'_>, threshold: f64) -> bool {
+        let mut all_seen = false;
         loop {
-            let (k, violation) = lowest(&self.y, &self.price);
-            let violated = violation < -threshold;
-            if !violated {
-                return false;
-            }
+            let Some(k) = self.worst_near(problem, threshold) else {
+                if all_seen {
+                    return false;
+                }
+                product(problem.n, problem.columns, &self.scaled, &mut self.y);
+                self.look_round(threshold);
+                all_seen = true;
+                continue;
+            };
             let entered = self.append(problem, k, 1e-15);
             self.price[k] = 0.0;
             self.blocked.push(k as u32);
@@ -264,6 +298,50 @@ impl Nnls {
                 }
                 // The sign contradicts the violation: rounding, so leave the row out for now.
                 self.drop_row(problem, self.passive.len() - 1);
+            }
+        }
+    }
+
+    /// The row in sight that is violated most, if any is by more than `threshold`.
+    #[inline(always)]
+    fn worst_near(&self, problem: &Problem<'_>, threshold: f64) -> Option<usize> {
+        let d = problem.d;
+        let (mut worst, mut found) = (-threshold, None);
+        for &k in &self.near {
+            let k = k as usize;
+            if self.price[k] != 0.0 {
+                let value = self.price[k] * dot(&problem.rows[k * d..(k + 1) * d], &self.scaled);
+                if value < worst {
+                    (worst, found) = (value, Some(k));
+                }
+            }
+        }
+        found
+    }
+
+    /// Takes the most violated rows into sight.
+    #[inline(always)]
+    fn look_round(&mut self, threshold: f64) {
+        self.near.clear();
+        let (y, price) = (&self.y, &self.price);
+        // a bar that rises to the worst NEAR of them keeps the list short
+        let mut bar = -threshold;
+        for (block, (y, w)) in y.chunks(BLOCK).zip(price.chunks(BLOCK)).enumerate() {
+            if lowest(y, w) >= bar {
+                continue;
+            }
+            for (k, (y, w)) in y.iter().zip(w).enumerate() {
+                if y * w < bar {
+                    self.near.push((BLOCK * block + k) as u32);
+                }
+            }
+            if self.near.len() >= 2 * NEAR {
+                let value = |k: &u32| self.y[*k as usize] * self.price[*k as usize];
+                self.near.select_nth_unstable_by(NEAR - 1, |a, b| {
+                    value(a).total_cmp(&value(b)).then(a.cmp(b))
+                });
+                self.near.truncate(NEAR);
+                bar = value(&self.near[NEAR - 1]);
             }
         }
     }
@@ -417,17 +495,17 @@ pub(super) fn product(n: usize, columns: &[f64], u: &[f64], y: &mut [f64]) {
     }
 }
 
-/// Position and value of the smallest y_k w_k (0 if none is negative).
+/// The smallest y_k w_k, 0 if none is negative.
 #[inline(always)]
-fn lowest(y: &[f64], w: &[f64]) -> (usize, f64) {
+fn lowest(y: &[f64], w: &[f64]) -> f64 {
     let mut low = [0.0_f64; 8];
-    let (y8, w8) = (y.chunks_exact(8), w.chunks_exact(8));
+    let ((y8, y_rest), (w8, w_rest)) = (y.as_chunks::<8>(), w.as_chunks::<8>());
     let mut value = 0.0;
-    for (y, w) in y8.remainder().iter().zip(w8.remainder()) {
+    for (y, w) in y_rest.iter().zip(w_rest) {
         let v = y * w;
         value = if v < value { v } else { value };
     }
-    for (y, w) in y8.zip(w8) {
+    for (y, w) in y8.iter().zip(w8) {
         for l in 0..8 {
             let v = y[l] * w[l];
             low[l] = if v < low[l] { v } else { low[l] };
@@ -436,6 +514,5 @@ fn lowest(y: &[f64], w: &[f64]) -> (usize, f64) {
     for v in low {
         value = if v < value { v } else { value };
     }
-    let place = y.iter().zip(w).position(|(y, w)| y * w == value);
-    (place.unwrap_or(0), value)
+    value
 }

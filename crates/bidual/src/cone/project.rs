@@ -2,7 +2,7 @@
 
 use super::bound::power_of_two;
 use super::factor::{axpy, dot, norm};
-use super::nnls::{Nnls, sign};
+use super::nnls::{Nnls, Start, sign};
 use super::support::{CANCELLED, Rows, Workspace, weighted};
 use crate::linalg::Mat;
 
@@ -16,7 +16,7 @@ pub fn project(rows: &Rows<'_>, bits: &[u64], c: &[f64], ws: &mut Workspace) -> 
     let length = norm(&ws.scaled);
     if length.is_finite() && length > 0.0 {
         let problem = weighted(rows, bits, 1.0);
-        ws.nnls.solve(&problem, &ws.scaled, &[], 1e-12, |_, _| false);
+        ws.nnls.solve(&problem, &ws.scaled, Start::Rows(&[]), 1e-12, |_, _| false);
         if norm(&ws.nnls.p) > CANCELLED * length {
             return ws.nnls.p.iter().map(|v| v * scale).collect();
         }
@@ -69,7 +69,6 @@ pub fn make_feasible(
 pub(crate) struct Projection {
     nnls: Nnls,
     scaled: Vec<f64>,
-    start: Vec<u32>,
     /// The projection; its tight rows are those with positive multipliers.
     pub point: Vec<f64>,
 }
@@ -85,9 +84,8 @@ impl Projection {
         if !(length.is_finite() && length > 0.0) {
             return;
         }
-        self.start.clone_from(&self.nnls.passive);
         let problem = weighted(rows, bits, 1.0);
-        self.nnls.solve(&problem, &self.scaled, &self.start, 1e-12, |_, _| false);
+        self.nnls.solve(&problem, &self.scaled, Start::Last, 1e-12, |_, _| false);
         if norm(&self.nnls.p) > CANCELLED * length {
             self.point.iter_mut().zip(&self.nnls.p).for_each(|(to, p)| *to = p * scale);
         }

@@ -10,7 +10,7 @@
 
 use super::bound::{bound_with, power_of_two, repair};
 use super::factor::{dot, norm};
-use super::nnls::{End, Lengths, Nnls, Problem};
+use super::nnls::{End, Lengths, Nnls, Problem, Start};
 
 /// The data X (n×d) in both orders.
 #[derive(Clone, Copy, Debug)]
@@ -293,7 +293,7 @@ fn attempt(
     let (nnls, trial, g) = (&mut ws.nnls, &mut ws.trial, &mut ws.g);
     let (active, multipliers) = (&mut ws.active, &mut ws.multipliers);
     let upper = &mut result.upper;
-    let end = nnls.solve(problem, &ws.scaled, start, tol, |index, lambda| {
+    let end = nnls.solve(problem, &ws.scaled, Start::Rows(start), tol, |index, lambda| {
         trial.clear();
         trial.extend(lambda.iter().map(|l| l.max(0.0) * scale));
         let mut bound = bound_with(rows, bits, c, gauge, index, trial);

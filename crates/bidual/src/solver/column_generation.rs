@@ -132,9 +132,6 @@ impl<'a> Session<'a> {
         let jammed = matches!(status, Status::Stalled | Status::IterationLimit);
         if self.fallback && jammed && gap > 0.5 * self.tolerance {
             self.fallback = false;
-            if std::env::var("TRACE").is_ok() {
-                eprintln!("FALLBACK {} it {}", self.program.loss.name(), self.iterations);
-            }
             // from zero: where one master has jammed is no good start for the other
             self.master = Box::new(Blocks::default());
             let names = std::mem::take(&mut self.names);

@@ -2,7 +2,7 @@
 
 use crate::Program;
 use crate::cone::{Constraint, Projection};
-use crate::linalg::{Mat, axpy, column, gemm, norm, times, transpose_times};
+use crate::linalg::{Mat, axpy, column, gemm, norm, transpose_times};
 
 /// A column with its cone.
 pub(super) struct Face {
@@ -15,9 +15,8 @@ pub(super) struct Face {
     pub value: Vec<f64>,
     /// c = Φᵀν.
     pub gradient: Vec<f64>,
-    /// The proximal point of the last [`Face::step`], and what it does to the outputs.
+    /// The proximal point of the last [`Face::step`].
     pub next: Vec<f64>,
-    pub outputs: Vec<f64>,
     /// 1 − ‖next‖/‖projection‖.
     shrink: f64,
     point: Vec<f64>,
@@ -28,7 +27,7 @@ pub(super) struct Face {
 impl Face {
     pub(super) fn new(program: &Program, c: usize, value: Option<&[f64]>) -> Self {
         let phi = program.operator.block(c);
-        let (n, d) = phi.shape();
+        let d = phi.ncols();
         Self {
             constraint: program.constraint.clone(),
             index: c,
@@ -36,7 +35,6 @@ impl Face {
             value: value.map_or_else(|| vec![0.0; d], <[f64]>::to_vec),
             gradient: vec![0.0; d],
             next: vec![0.0; d],
-            outputs: vec![0.0; n],
             shrink: 1.0,
             point: vec![0.0; d],
             projection: Projection::default(),
@@ -44,29 +42,23 @@ impl Face {
         }
     }
 
-    /// c = Φᵀν; the price of the column.
-    pub(super) fn price(&mut self, nu: &[f64]) -> f64 {
-        transpose_times(&self.phi, nu, &mut self.gradient);
+    /// The price of the column at c = Φᵀν.
+    pub(super) fn price(&mut self, c: &[f64]) -> f64 {
+        self.gradient.copy_from_slice(c);
         project(&self.constraint, self.index, &self.gradient, &mut self.priced);
         norm(&self.priced.point)
     }
 
-    /// prox of σ(λ‖·‖ + indicator of the cone) at v + σ(c − Φᵀr): the projection, shrunk.
-    pub(super) fn step(&mut self, r: &[f64], sigma: f64, lambda: f64) {
-        transpose_times(&self.phi, r, &mut self.point);
-        for ((p, c), v) in self.point.iter_mut().zip(&self.gradient).zip(&self.value) {
-            *p = v + sigma * (c - *p);
+    /// prox of σ(λ‖·‖ + indicator of the cone) at v + σ(c − change): the projection, shrunk.
+    pub(super) fn step(&mut self, change: &[f64], sigma: f64, lambda: f64) {
+        for (j, p) in self.point.iter_mut().enumerate() {
+            *p = self.value[j] + sigma * (self.gradient[j] - change[j]);
         }
         project(&self.constraint, self.index, &self.point, &mut self.projection);
         let length = norm(&self.projection.point);
         self.shrink = if length > sigma * lambda { sigma * lambda / length } else { 1.0 };
         for (n, p) in self.next.iter_mut().zip(&self.projection.point) {
             *n = (1.0 - self.shrink) * p;
-        }
-        if self.shrink < 1.0 {
-            times(&self.phi, &self.next, &mut self.outputs);
-        } else {
-            self.outputs.fill(0.0);
         }
     }
 

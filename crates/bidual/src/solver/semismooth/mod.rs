@@ -18,7 +18,9 @@ use super::Status;
 use super::gram::weighted_gram;
 use super::master::{Master, Solved, Stop, Target};
 use crate::Program;
-use crate::linalg::{Mat, cholesky_in_place, cholesky_solve, dot, norm, transpose_times};
+use crate::linalg::{
+    Mat, as_column, cholesky_in_place, cholesky_solve, column, dot, norm, transpose_times,
+};
 use crate::loss::best_dual_value;
 use face::{Face, combine, images};
 use rayon::prelude::*;
@@ -27,6 +29,7 @@ use std::ops::ControlFlow;
 /// The columns in play, each on a face of its cone.
 #[derive(Default)]
 pub(super) struct Semismooth {
+    columns: Vec<usize>,
     faces: Vec<Face>,
     /// Proximal parameter that worked last, in units of ‖v‖/λ.
     sigma: f64,
@@ -48,13 +51,16 @@ const HALVINGS: usize = 12;
 
 impl Master for Semismooth {
     fn add(&mut self, program: &Program, c: usize, value: Option<&[f64]>) -> bool {
+        self.columns.push(c);
         self.faces.push(Face::new(program, c, value));
         true
     }
 
     fn retain(&mut self, keep: &[bool]) {
-        let mut keep = keep.iter();
-        self.faces.retain(|_| keep.next() == Some(&true));
+        let mut marks = keep.iter();
+        self.faces.retain(|_| marks.next() == Some(&true));
+        let mut marks = keep.iter();
+        self.columns.retain(|_| marks.next() == Some(&true));
     }
 
     fn values(&self, d: usize) -> Mat {
@@ -64,8 +70,10 @@ impl Master for Semismooth {
     fn solve(&mut self, program: &Program, target: &Target, stop: &mut Stop<'_>) -> Solved {
         let loss = program.loss.as_ref();
         let (n, lambda) = (loss.samples(), program.lambda);
+        let own = program.restrict(&self.columns);
         let mut model = Model::new(loss.as_intercept().is_some(), n);
-        let mut f = self.outputs();
+        let mut products = Mat::zeros(own.shape().0, self.faces.len());
+        let mut f = own.outputs(&self.values(own.shape().0));
         let mut upper = loss.value(&f) + lambda * self.penalty();
         let mut solved = Solved {
             f: f.clone(),
@@ -84,7 +92,9 @@ impl Master for Semismooth {
         loop {
             loss.residual_into(&f, &mut nu);
             loss.clip_dual(&mut nu);
-            let prices: Vec<f64> = self.faces.par_iter_mut().map(|g| g.price(&nu)).collect();
+            own.operator.adjoint_into(as_column(&nu), products.as_mut());
+            let price = |(k, g): (usize, &mut Face)| g.price(column(&products, k));
+            let prices: Vec<f64> = self.faces.par_iter_mut().enumerate().map(price).collect();
             let kappa = prices.into_iter().fold(0.0, f64::max);
             let t = if kappa > 0.0 { lambda / kappa } else { f64::MAX };
             let bound = best_dual_value(loss, &nu, t).0;
@@ -94,16 +104,6 @@ impl Master for Semismooth {
             }
             solved.upper = upper;
             let lower = solved.lower;
-            if std::env::var("TRACE").is_ok() {
-                eprintln!(
-                    "  it {} upper {upper:.10e} gap {:.2e} sigma {:.1e} faces {} stuck {stuck} damping {damping:.1e} tol {:.1e}",
-                    solved.iterations,
-                    (upper - lower) / upper.abs(),
-                    self.sigma,
-                    self.faces.len(),
-                    target.tolerance
-                );
-            }
             if upper - lower <= target.tolerance * upper.abs() {
                 solved.status = Status::Certified;
                 break;
@@ -131,12 +131,10 @@ impl Master for Semismooth {
             model.set(&h);
             let size = self.size(target.distance / lambda);
             let sigma = self.sigma * size / lambda;
-            let (steps, found) = self.newton(&model, sigma, lambda);
+            let (steps, found, next) = self.newton(&own, &f, &model, sigma);
             solved.iterations += steps.max(1);
             // along the segment to the minimiser of the model
-            let change: Vec<f64> = (0..n)
-                .map(|i| self.faces.iter().map(|g| g.outputs[i]).sum::<f64>() - f[i])
-                .collect();
+            let change: Vec<f64> = next.iter().zip(&f).map(|(to, from)| to - from).collect();
             let start: Vec<Vec<f64>> = self.faces.iter().map(|g| g.value.clone()).collect();
             let mut alpha = 1.0;
             let mut accepted = false;
@@ -180,13 +178,6 @@ impl Master for Semismooth {
 }
 
 impl Semismooth {
-    fn outputs(&self) -> Vec<f64> {
-        let n = self.faces.first().map_or(0, |g| g.phi.nrows());
-        let mut f = vec![0.0; n];
-        self.faces.iter().for_each(|g| combine(&g.phi, &g.value, &mut f));
-        f
-    }
-
     fn penalty(&self) -> f64 {
         self.faces.iter().map(|g| norm(&g.value)).sum()
     }
@@ -197,24 +188,26 @@ impl Semismooth {
         if largest > 0.0 { largest } else { guess / self.faces.len().max(1) as f64 }
     }
 
-    /// Minimises ψ; the proximal points of the minimiser are left in the faces. Steps, and whether
-    /// the minimiser was found.
-    fn newton(&mut self, model: &Model, sigma: f64, lambda: f64) -> (usize, bool) {
-        let n = model.roots.len();
-        let origin = {
-            let mut f = vec![0.0; n];
-            self.faces.iter().for_each(|g| combine(&g.phi, &g.value, &mut f));
-            model.times(&f)
-        };
+    /// Minimises ψ; the proximal points of the minimiser are left in the faces. Steps, whether the
+    /// minimiser was found, and the outputs at the proximal points.
+    fn newton(
+        &mut self,
+        own: &Program,
+        f: &[f64],
+        model: &Model,
+        sigma: f64,
+    ) -> (usize, bool, Vec<f64>) {
+        let n = f.len();
+        let origin = model.times(f);
         let mut eta = vec![0.0; n];
-        let mut at = self.evaluate(&eta, &origin, model, sigma, lambda);
+        let mut at = self.evaluate(own, &eta, &origin, model, sigma);
         let first = norm(&at.gradient);
         let (mut least, mut idle) = (first, 0);
         for step in 0..STEPS {
             let moved: Vec<f64> = eta.iter().zip(&at.gradient).map(|(e, g)| e - g).collect();
             let size = norm(&at.gradient);
             if size <= ACCURACY * norm(&moved) || size <= 1e-14 * norm(&origin) {
-                return (step, true);
+                return (step, true, at.f);
             }
             let direction = self.direction(&at.gradient, model, sigma);
             let slope = dot(&direction, &at.gradient);
@@ -223,7 +216,7 @@ impl Semismooth {
             for _ in 0..HALVINGS {
                 let trial: Vec<f64> =
                     eta.iter().zip(&direction).map(|(e, d)| e + alpha * d).collect();
-                let next = self.evaluate(&trial, &origin, model, sigma, lambda);
+                let next = self.evaluate(own, &trial, &origin, model, sigma);
                 let rounding = 1e-14 * (at.value.abs() + next.scale);
                 if next.value <= at.value + 1e-4 * alpha * slope + rounding {
                     (eta, at) = (trial, next);
@@ -237,10 +230,10 @@ impl Semismooth {
             idle = if size < 0.7 * least { 0 } else { idle + 1 };
             least = least.min(size);
             if !found || idle >= IDLE && size <= NOISE * first {
-                return (step + 1, false);
+                return (step + 1, false, at.f);
             }
         }
-        (STEPS, false)
+        (STEPS, false, at.f)
     }
 
     /// −(I + BBᵀ)⁻¹g, B = SΦN.
@@ -268,26 +261,27 @@ impl Semismooth {
 
     fn evaluate(
         &mut self,
+        own: &Program,
         eta: &[f64],
         origin: &[f64],
         model: &Model,
         sigma: f64,
-        lambda: f64,
     ) -> At {
-        let r = model.transposed(eta);
-        self.faces.par_iter_mut().for_each(|g| g.step(&r, sigma, lambda));
-        let mut f = vec![0.0; eta.len()];
-        let mut scale = 0.0;
-        let mut gain = 0.0;
+        let mut change = Mat::zeros(own.shape().0, self.faces.len());
+        own.operator.adjoint_into(as_column(&model.transposed(eta)), change.as_mut());
+        let step = |(k, g): (usize, &mut Face)| g.step(column(&change, k), sigma, own.lambda);
+        self.faces.par_iter_mut().enumerate().for_each(step);
+        let (mut scale, mut gain) = (0.0, 0.0);
         for g in &self.faces {
-            f.iter_mut().zip(&g.outputs).for_each(|(f, o)| *f += o);
             scale += dot(&g.next, &g.next) / (2.0 * sigma);
             gain += dot(&g.gradient, &g.value);
         }
+        let next = Mat::from_fn(change.nrows(), change.ncols(), |i, k| self.faces[k].next[i]);
+        let f = own.outputs(&next);
         let images = model.times(&f);
         let gradient: Vec<f64> = (0..eta.len()).map(|i| eta[i] - (images[i] - origin[i])).collect();
         let value = 0.5 * dot(eta, eta) + scale + dot(eta, origin) - gain;
-        At { value, scale, gradient }
+        At { value, scale, gradient, f }
     }
 }
 
@@ -297,6 +291,8 @@ struct At {
     /// Size of the terms of the value.
     scale: f64,
     gradient: Vec<f64>,
+    /// Outputs at the proximal points.
+    f: Vec<f64>,
 }
 
 /// S = (I − ŝŝᵀ·centred)·diag(s), s = √h.
