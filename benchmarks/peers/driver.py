@@ -14,6 +14,7 @@ import numpy as np
 import problem
 
 HERE = pathlib.Path(__file__).resolve().parent
+FEASIBLE, COUNTS = 1e-6, 1e-3  # violations of the cones: as good as none; the most with which a result counts
 ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA", "RAYON", "VECLIB_MAXIMUM")}
 
 
@@ -30,11 +31,11 @@ class Missing(Exception):
 
 
 class Cell:
-    """One instance with P patterns and a loss: the arrays, and the same as files in `folder`."""
+    """One instance with P patterns and a loss, with cones or without: the arrays, and the same as files in `folder`."""
 
-    def __init__(self, name, count, loss, folder, data=None):
+    def __init__(self, name, count, loss, folder, data=None, cones=False):
         import instances
-        self.name, self.count, self.loss = name, count, loss
+        self.name, self.count, self.loss, self.cones = name, count, loss, cones
         self.folder = pathlib.Path(folder, f"{name}-{count}")
         files = {key: self.folder / f"{key}.npy" for key in ("x", "y", "patterns", "directions")}
         if not all(path.exists() for path in files.values()):
@@ -44,15 +45,26 @@ class Cell:
                 np.save(files[key], np.ascontiguousarray(value))
         self.x, self.y, patterns = (np.load(files[key]) for key in ("x", "y", "patterns"))
         self.patterns = np.asfortranarray(patterns.astype(bool))
+        self.width = (1 + cones) * self.patterns.shape[1]
         self.largest = problem.lambda_max(loss, self.x, self.y, self.patterns)
 
     def objective(self, lam, w):
-        """F(W), W of shape d×P."""
-        return problem.objective(self.loss, self.x, self.y, self.patterns, lam, w)
+        """F(W), W of shape d×P; with cones that of the network, d×2P."""
+        f = problem.network_outputs(self.x, w) if self.cones else problem.outputs(self.x, self.patterns, w)
+        return problem.objective(self.loss, f, self.y, lam, w)
 
     def gap(self, lam, w):
-        """The relative duality gap at W by the common formula."""
-        return problem.relative_gap(self.loss, self.x, self.y, self.patterns, lam, w)
+        """The relative duality gap at W by the common formula; with cones there is none."""
+        return None if self.cones else problem.relative_gap(self.loss, self.x, self.y, self.patterns, lam, w)
+
+    def judge(self, lam, w):
+        """F(W), and with cones how far W is outside of them, whether it counts nevertheless, and the F of the program there."""
+        if not self.cones:
+            return {"objective": self.objective(lam, w)}
+        f = problem.outputs(self.x, self.patterns, problem.signed(w))
+        violation = problem.violation(self.x, self.patterns, w)
+        return {"objective": self.objective(lam, w), "program_objective": problem.objective(self.loss, f, self.y, lam, w),
+                "violation": violation, "feasible": violation <= FEASIBLE, "counts": violation <= COUNTS}
 
 
 class Bidual:
@@ -68,6 +80,7 @@ class Bidual:
             out = pathlib.Path(folder, "out.npy")
             files = [str(cell.folder / f"{key}.npy") for key in ("x", "y", "patterns")]
             command = [self.binary, *files, cell.loss, repr(tolerance), str(out), "--threads", "1", *map(str, more)]
+            command += ["--cones"] * cell.cones
             done = subprocess.run(command, capture_output=True, text=True, env=os.environ | ONE_THREAD)
             if done.returncode:
                 sys.exit(f"{' '.join(command)}\n{done.stderr}")
@@ -79,11 +92,11 @@ class Bidual:
         return lines, columns
 
     def solve(self, cell, lam, tolerance, limit=None, again=False):
-        """(line of JSON as solve_gated prints it, W d×P); `again`: the second of two solves in one process."""
+        """(line of JSON as solve_gated prints it, W d×P or d×2P); `again`: the second of two solves in one process."""
         more = [repr(lam)] + (["--time-limit", limit] if limit else []) + (["--repeat", 2] if again else [])
         lines, columns = self._run(cell, tolerance, more)
-        w = np.zeros((cell.x.shape[1], cell.patterns.shape[1]))
-        w[:, columns[1].astype(int)] = columns[2:]
+        w, at = np.zeros((cell.x.shape[1], cell.width)), columns[1].astype(int)
+        w[:, at // 2 + at % 2 * (cell.width // 2) if cell.cones else at] = columns[2:]  # v_i is 2i there, w_i 2i + 1
         return lines[-1], w
 
     def path(self, cell, tolerance, points, ratio, limit=None):
@@ -106,7 +119,7 @@ class Peer:
             raise Missing(f"no environment {self.python}: see setup.py")
         self.process = subprocess.Popen([str(self.python), str(HERE / "worker.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.DEVNULL, env=os.environ | ONE_THREAD, cwd=HERE)
-        task = {"peer": self.name, "loss": self.cell.loss, "folder": str(self.cell.folder.resolve())}
+        task = {"peer": self.name, "loss": self.cell.loss, "cones": self.cell.cones, "folder": str(self.cell.folder.resolve())}
         reply = self._ask(task, max(300, limit))
         if "error" in reply:
             self.close()
@@ -135,7 +148,7 @@ class Peer:
         return self._ask(task | {"out": str(self.out.resolve())}, limit)
 
     def solve(self, lam, setting, limit):
-        """({"cpu", "wall"} in seconds, W d×P)."""
+        """({"cpu", "wall"} in seconds, W d×P or d×2P)."""
         reply = self._run({"lambda": lam, "largest": self.cell.largest, "setting": setting}, limit)
         return reply, np.load(self.out)
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""bidual against other solvers of the gated problem, on one thread.
+"""bidual against other solvers of the gated problem and of the one with cones, on one thread.
 
     run.py single --peers-dir DIR --work DIR --json FILE [options]   one λ at a time, each from zero
     run.py path   --peers-dir DIR --work DIR --json FILE [options]   100 λ from λ_max to 0.01·λ_max, warm starts (adelie)
@@ -8,7 +8,9 @@
 Run it with the python of DIR/adelie that setup.py makes. `single` first has bidual prove the optimum to 1e-9. A peer climbs its settings from
 loose to tight until what it returns is within 1e-3 and then 1e-6 of the optimum (relative, the objective evaluated by problem.py for
 everyone); then its cheapest setting for each target and bidual, whose gap must be proved to be below the target, run alternately.
-Times are CPU seconds of the solve only: the arrays, the peer's matrix and compiled code are there already. A run beyond `--cap` is ended.
+With `--cones` it is the exact ReLU program; a peer's objective is then that of its network, and a result that violates the cones by more
+than 1e-3 does not count. Times are CPU seconds of the solve only: the arrays, the peer's matrix and compiled code are there already. A run
+beyond `--cap` is ended.
 Everything measured goes into FILE, by cell; what is there already is kept unless `--again`, so that a long list can be run in pieces.
 """
 
@@ -46,9 +48,14 @@ def say(*words):
 
 
 def judged(cell, lam, reply, w, best):
-    """A record of one run: seconds, objective, distance to the best known value."""
-    value = cell.objective(lam, w)
-    return {"cpu": reply["cpu"], "wall": reply["wall"], "objective": value, "suboptimality": value / best - 1}
+    """A record of one run: seconds, objective, distance to the best known value; with cones the violation."""
+    facts = cell.judge(lam, w)
+    return {"cpu": reply["cpu"], "wall": reply["wall"], "suboptimality": facts["objective"] / best - 1} | facts
+
+
+def reached(run, target):
+    """Whether a result is within the target; with cones one that is just outside of them may also be below the optimum."""
+    return run["suboptimality"] <= target and run.get("counts", True)
 
 
 def bidual_run(bidual, cell, lam, target, best, limit):
@@ -67,7 +74,7 @@ def climb(peer, ladders, cell, lam, best, cap):
     runs, ends = [], []
     for ladder in ladders:
         # another ladder need not take longer than twice the best one so far
-        known = [run["wall"] for run in runs if run["suboptimality"] <= TARGETS[-1]]
+        known = [run["wall"] for run in runs if reached(run, TARGETS[-1])]
         limit = min(cap, 2 * min(known, default=cap) + 0.5)
         end = "its last setting"
         for setting in ladder:
@@ -79,7 +86,7 @@ def climb(peer, ladders, cell, lam, best, cap):
                 end = str(error)[:200]
             else:
                 run = judged(cell, lam, reply, w, best) | {"setting": setting, "active": int((abs(w).max(0) > 0).sum())}
-                if run["suboptimality"] <= TARGETS[-1]:
+                if reached(run, TARGETS[-1]):
                     run["common_gap"], end = cell.gap(lam, w), "1e-6"
                 runs.append(run)
                 if end != "1e-6":
@@ -94,7 +101,7 @@ def compare(args, bidual, peer, cell, lam, best, runs):
     from driver import Capped, Failed
     pairs = {}
     for target in TARGETS:
-        good = [run for run in runs if run["suboptimality"] <= target]
+        good = [run for run in runs if reached(run, target)]
         if not good:
             pairs[f"{target:g}"] = None
             continue
@@ -119,12 +126,12 @@ def single(args):
     from peers import PEERS
     bidual, store = Bidual(args.bidual), Store(args.json)
     for name, count in ((name, count) for name in args.instances for count in args.sizes):
-        problem = Cell(name, count, args.loss, args.work, args.data)
+        problem = Cell(name, count, args.loss, args.work, args.data, args.cones)
         peers = {key: Peer(key, PEERS[key].environment, args.peers_dir, problem) for key in args.peers}
         for fraction in args.fractions:
             lam = fraction * problem.largest
-            key = f"single {args.loss} {name} {count} {fraction:g}"
-            cell = store.cell(key, verb="single", loss=args.loss, instance=name, n=problem.x.shape[0], d=problem.x.shape[1],
+            key = f"single {args.loss} {name} {count} {fraction:g}" + " cones" * args.cones
+            cell = store.cell(key, verb="single", loss=args.loss, cones=args.cones, instance=name, n=problem.x.shape[0], d=problem.x.shape[1],
                               P=problem.patterns.shape[1], fraction=fraction, cap=args.cap)
             if args.again or "reference" not in cell:
                 line, w = bidual.solve(problem, lam, 1e-9, args.reference_limit)
@@ -141,7 +148,8 @@ def single(args):
                 if name_ in cell["peers"] and not args.again:
                     continue
                 try:
-                    runs, ends = climb(peer, PEERS[name_].ladders, problem, lam, best, args.cap)
+                    ladders = getattr(PEERS[name_], "cone_ladders" if args.cones else "ladders", PEERS[name_].ladders)
+                    runs, ends = climb(peer, ladders, problem, lam, best, args.cap)
                     pairs = compare(args, bidual, peer, problem, lam, best, runs)
                     cell["peers"][name_] = {"version": peer.version, "runs": runs, "ends": ends, "pairs": pairs}
                 except Missing as error:
@@ -162,7 +170,7 @@ def report_peer(key, name, result):
             ratio = statistics.median(r["peer"]["cpu"] / r["bidual"]["cpu"] for r in pair["runs"])
             words.append(f"{target}: {statistics.median(r['peer']['cpu'] for r in pair['runs']):.4f} s {pair['setting']} ({ratio:.3g}x)")
         else:
-            least = min((run["suboptimality"] for run in result["runs"]), default=float("inf"))
+            least = min((run["suboptimality"] for run in result["runs"] if run.get("counts", True)), default=float("inf"))
             words.append(f"{target}: not reached, {least:.1e} ({'; '.join(result['ends'])})")
     say(key, name, *words)
 
@@ -250,6 +258,7 @@ def main():
         sub.add_argument("--again", action="store_true")
         if verb == "single":
             sub.add_argument("--fractions", type=lambda s: [float(v) for v in s.split(",")], default=[0.1, 0.01, 0.001])
+            sub.add_argument("--cones", action="store_true", help="the exact ReLU program, with cone constraints")
             sub.add_argument("--peers", type=words, default=list(peers.PEERS))
             sub.add_argument("--budget", type=float, default=60.0, help="seconds for the repetitions of a peer: fewer for slow runs")
     table = verbs.add_parser("table")

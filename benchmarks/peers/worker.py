@@ -1,7 +1,7 @@
 """Runs one peer in its own process and environment: a line of JSON in, a line of JSON out. Started by run.py.
 
-The first line in: {"peer", "loss", "folder"}; the folder has x.npy, y.npy, patterns.npy, directions.npy.
-Then {"lambda", "largest", "setting", "out"}: solves, writes W (d×P) to `out`, answers {"cpu", "wall"} in seconds;
+The first line in: {"peer", "loss", "cones", "folder"}; the folder has x.npy, y.npy, patterns.npy, directions.npy.
+Then {"lambda", "largest", "setting", "out"}: solves, writes W (d×P, with cones d×2P) to `out`, answers {"cpu", "wall"} in seconds;
 or {"lambdas", "tol", "out"}: a path by adelie, `out` has (λ index, entry of W as d·P in pattern order, value) rows.
 """
 
@@ -40,7 +40,7 @@ def main():
     arrays = [np.load(folder / f"{name}.npy") for name in ("x", "y", "patterns", "directions")]
     arrays[2] = np.asfortranarray(arrays[2].astype(bool))
     try:
-        peer = peers.PEERS[task["peer"]](task["loss"], *arrays)
+        peer = peers.PEERS[task["peer"]](task["loss"], *arrays, task["cones"])
     except ImportError as error:
         return answer(channel, {"error": f"not installed ({error}): see setup.py"})
     except peers.Unsuitable as error:
@@ -55,6 +55,8 @@ def main():
                 np.save(task["out"], np.array([entries.row, entries.col, entries.data], dtype=float))
             else:
                 setting = tuple(task["setting"]) if isinstance(task["setting"], list) else task["setting"]
+                if hasattr(peer, "prepare"):
+                    peer.prepare(setting)
                 result, cpu, wall = timed(lambda: peer.solve(task["lambda"], task["largest"], setting))
                 np.save(task["out"], peer.dense(result))
             answer(channel, {"cpu": cpu, "wall": wall})

@@ -22,7 +22,7 @@ use bidual::certificate::relative_gap;
 use bidual::cone::Constraint;
 use bidual::loss::{Logistic, Loss, Squared};
 use bidual::operator::{Gated, HalfSpaces};
-use bidual::path::lambda_grid;
+use bidual::path::{lambda_grid, predict};
 use bidual::regularizer::GroupL2;
 use bidual::solver::{Deadline, Progress, Solution, Solver, SparseColumns};
 use bidual::{Mat, Program};
@@ -144,8 +144,11 @@ impl Task {
         let mut solutions: Vec<Solution> = vec![];
         for &lambda in &self.lambdas {
             let program = Program { lambda, ..self.program.clone() };
-            let start = solutions.last().filter(|_| self.warm).map(|s| s.z.clone());
-            solutions.push(self.solve_one(&program, start.as_ref())?);
+            let before: Vec<_> =
+                self.lambdas.iter().copied().zip(solutions.iter().map(|s| &s.z)).collect();
+            let (cpu, started) = (cpu_seconds(), Instant::now());
+            let start = self.warm.then(|| predict(&program, &before));
+            solutions.push(self.solve_one(&program, start.as_ref(), started, cpu)?);
         }
         Ok(solutions)
     }
@@ -154,9 +157,10 @@ impl Task {
         &self,
         program: &Program,
         start: Option<&SparseColumns>,
+        started: Instant,
+        cpu: Option<f64>,
     ) -> bidual::Result<Solution> {
         let mut history: Vec<[f64; 3]> = vec![];
-        let (cpu, started) = (cpu_seconds(), Instant::now());
         let mut record = |progress: &Progress| {
             let seconds = started.elapsed().as_secs_f64();
             // a few hundred lines of history, however many iterations

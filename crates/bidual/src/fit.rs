@@ -12,6 +12,7 @@ use crate::loss::{Loss, WithIntercept};
 use crate::network::{Bias, Gates, Network};
 use crate::optimal_set::{DEPENDENT, KINK, merge_cells, prune_network};
 use crate::options::{Activation, Lambda, Options, PatternChoice};
+use crate::path::predict;
 use crate::path::{CrossValidation, cross_validate};
 use crate::pricing::Budget;
 use crate::solver::{
@@ -84,6 +85,21 @@ impl Prepared {
             iterations: solution.rounds,
         };
         Ok(Solved { solution: found, method: solution.method, cones: solution.cones })
+    }
+
+    /// A start at λ from the last two solutions of a path.
+    pub(crate) fn start(
+        &self,
+        lambda: f64,
+        solved: &[(f64, SparseColumns)],
+    ) -> Option<SparseColumns> {
+        let (_, last) = solved.last()?;
+        if self.global.is_some() {
+            // columns are neurons there, without names
+            return Some(last.clone());
+        }
+        let solved: Vec<_> = solved.iter().map(|(lambda, z)| (*lambda, z)).collect();
+        Some(predict(&self.formulation.program(lambda), &solved))
     }
 
     /// The smallest λ at which the constant network is optimal: exact over the

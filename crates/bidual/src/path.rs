@@ -4,12 +4,13 @@ use crate::certificate::Certificate;
 use crate::choice;
 use crate::data::Dataset;
 use crate::fit::{Prepared, finish, positive_lambda_max, prepare};
+use crate::linalg::{column, column_mut, dot};
 use crate::loss::Loss;
 use crate::network::Network;
 use crate::optimal_set::{PathValue, path_bounds};
 use crate::options::Options;
 use crate::solver::{Deadline, Observer, Progress, SparseColumns, Status};
-use crate::{Error, Model, Result};
+use crate::{Error, Model, Program, Result};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -98,7 +99,8 @@ pub fn folds(data: &Dataset, k: usize, seed: u64, stratify: bool) -> Result<Vec<
 struct Fold {
     prepared: Prepared,
     validation: Dataset,
-    start: SparseColumns,
+    /// The last two solutions.
+    solutions: Vec<(f64, SparseColumns)>,
 }
 
 impl Fold {
@@ -111,16 +113,23 @@ impl Fold {
     ) -> Result<std::result::Result<f64, Status>> {
         let generated = self.prepared.global.is_some();
         let limit = if generated { CV_ROUNDS } else { options.max_iterations };
-        let start = Some(&self.start);
+        let start = self.prepared.start(lambda, &self.solutions);
+        let start = start.as_ref();
         let solution =
             self.prepared.solve(lambda, CV_TOLERANCE, limit, None, start, observer)?.solution;
         if solution.status.is_early() {
             return Ok(Err(solution.status));
         }
         let network = self.prepared.formulation.recover(&solution.z).fold(&self.prepared.scaling);
-        self.start = solution.z;
+        remember(&mut self.solutions, lambda, solution.z);
         Ok(Ok(validation_loss(&network, &self.validation, self.prepared.loss.as_ref())))
     }
+}
+
+/// Keeps the last two solutions of a path, the latest last.
+fn remember(solutions: &mut Vec<(f64, SparseColumns)>, lambda: f64, z: SparseColumns) {
+    solutions.drain(..solutions.len().saturating_sub(1));
+    solutions.push((lambda, z));
 }
 
 /// Mean loss of `network` on `data` (raw features).
@@ -155,8 +164,7 @@ pub fn cross_validate(
             let training: Vec<usize> =
                 (0..data.samples()).filter(|i| set.binary_search(i).is_err()).collect();
             let prepared = prepare(&data.subset(&training)?, options, None)?;
-            let start = SparseColumns::zero(prepared.formulation.program(lambda_max).shape().0);
-            Ok(Fold { prepared, validation: data.subset(set)?, start })
+            Ok(Fold { prepared, validation: data.subset(set)?, solutions: vec![] })
         })
         .collect::<Result<Vec<_>>>()?;
     let mut result =
@@ -189,6 +197,33 @@ pub fn cross_validate(
         result.scores.push(f64::NAN);
     }
     Ok(result)
+}
+
+/// A start for `program`, the next of a path, from the last two solutions (λ, z), latest last: the
+/// line through both, where its objective is below that of the last one.
+pub fn predict(program: &Program, solved: &[(f64, &SparseColumns)]) -> SparseColumns {
+    let [.., (far, before), (near, last)] = solved else {
+        return solved
+            .last()
+            .map_or_else(|| SparseColumns::zero(program.shape().0), |s| s.1.clone());
+    };
+    let ratio = (near - program.lambda) / (far - near);
+    let mut line = (*last).clone();
+    if program.constraint.is_some() || !ratio.is_finite() {
+        return line;
+    }
+    for (k, &c) in last.columns.iter().enumerate() {
+        let Some(old) = before.column(c) else { continue };
+        let value = column(&last.values, k);
+        let ahead: Vec<f64> = value.iter().zip(old).map(|(v, o)| v + ratio * (v - o)).collect();
+        // a column that would turn round is on its way to zero
+        if dot(&ahead, value) > 0.0 {
+            column_mut(&mut line.values, k).copy_from_slice(&ahead);
+        }
+    }
+    let own = program.restrict(&last.columns);
+    let better = own.objective(&line.values) < own.objective(&last.values);
+    if better { line } else { (*last).clone() }
 }
 
 /// One λ of a path.
@@ -237,7 +272,8 @@ pub fn path(
     let mut observer = Deadline { inner: observer, deadline };
     let lambda_max = positive_lambda_max(data, &prepared, true, &mut observer)?;
     let mut points: Vec<PathPoint> = vec![];
-    let mut start: Option<SparseColumns> = None;
+    // the last two solutions, the latest last
+    let mut solutions: Vec<(f64, SparseColumns)> = vec![];
     let lambdas = lambdas(lambda_max);
     let count = lambdas.len();
     for (k, lambda) in lambdas.into_iter().enumerate() {
@@ -245,9 +281,10 @@ pub fn path(
         let loss = prepared.loss.as_ref();
         let (tolerance, limit) = (0.7 * options.tolerance, options.max_iterations);
         let budget = options.proof_budget(data.samples());
+        let start = prepared.start(lambda, &solutions);
         let solved =
             prepared.solve(lambda, tolerance, limit, budget, start.as_ref(), &mut observer)?;
-        start = Some(solved.solution.z.clone());
+        remember(&mut solutions, lambda, solved.solution.z.clone());
         let model =
             finish(data, validation, options, &prepared, solved, (lambda, lambda_max), None)?;
         let stopped = model.status.is_early();

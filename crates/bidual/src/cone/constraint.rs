@@ -1,10 +1,10 @@
 //! G_c z_c ≥ 0 for every column c of z, rows s_k x_kᵀ of a data matrix.
 
 use super::bound::bound_with;
-use super::nnls::Lengths;
-use super::project::{Projection, make_feasible};
+use super::nnls::{Lengths, sign};
+use super::project::{Projection, in_order, make_feasible};
 use super::support::{Gauge, Rows, Workspace, support, weighted};
-use super::{Cone, Orthant, relative_interior};
+use super::{Orthant, relative_interior};
 use crate::linalg::{Mat, norm};
 use crate::operator::{HalfSpaces, LinearOperator};
 use std::sync::Arc;
@@ -71,21 +71,19 @@ impl Constraint {
         Self { operator: Arc::new(self.operator.select(columns)), ..self.clone() }
     }
 
-    /// Largest distance of a column's rows from the cone, relative to ‖z_c‖·max‖x_k‖.
+    /// Largest violation of a row by a column, relative to ‖z_c‖·max‖x_k‖; products summed in the
+    /// order of the coordinates.
     pub fn violation(&self, z: &Mat) -> f64 {
-        let x = self.operator.data();
-        let mut rows = Mat::zeros(x.nrows(), z.ncols());
-        self.operator.apply_into(z.as_ref(), rows.as_mut());
-        let d = x.ncols().max(1);
-        let longest = self.by_rows.chunks(d).map(norm).fold(0.0, f64::max);
+        let rows = self.rows_of();
+        let longest = (0..rows.n).map(|k| norm(rows.row(k))).fold(0.0, f64::max);
         let mut worst = 0.0f64;
         for c in 0..z.ncols() {
-            let before = rows.col_as_slice(c).to_vec();
-            let mut after = before.clone();
-            self.cone().project(&mut after);
-            let far = before.iter().zip(&after).map(|(b, a)| (b - a).abs()).fold(0.0, f64::max);
-            let size = longest * norm(z.col_as_slice(c));
-            worst = worst.max(if size > 0.0 { far / size } else { 0.0 });
+            let (v, bits) = (z.col_as_slice(c), self.operator.bits(c));
+            let inside = |k: usize| sign(bits, k) * in_order(rows.row(k), v);
+            let far = (0..rows.n).map(inside).fold(0.0, f64::min);
+            if far < 0.0 {
+                worst = worst.max(-far / (longest * norm(v)));
+            }
         }
         worst
     }

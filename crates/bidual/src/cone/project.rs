@@ -39,8 +39,7 @@ pub fn make_feasible(
 ) -> Option<f64> {
     let feasible = |u: &[f64]| {
         (0..rows.n).all(|k| {
-            let value = sign(bits, k) * rows.row(k).iter().zip(u).fold(0.0, |t, (x, u)| t + x * u);
-            value >= 0.0 || except.contains(&(k as u32))
+            sign(bits, k) * in_order(rows.row(k), u) >= 0.0 || except.contains(&(k as u32))
         })
     };
     if feasible(u) {
@@ -62,6 +61,11 @@ pub fn make_feasible(
         }
     }
     None
+}
+
+/// xᵀu, summed in the order of the coordinates.
+pub(super) fn in_order(x: &[f64], u: &[f64]) -> f64 {
+    x.iter().zip(u).fold(0.0, |t, (x, u)| t + x * u)
 }
 
 /// Projections on one cone, each started from the tight rows of the one before.

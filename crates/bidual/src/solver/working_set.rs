@@ -62,6 +62,8 @@ pub(super) struct Outer {
 const ACCURACY: f64 = 0.1;
 /// Share of the tolerance that is enough on the working set.
 const AIM: f64 = 0.4;
+/// Columns taken into the set whether they are violated or not.
+const FEW: usize = 10;
 /// Rounds without a better gap at most.
 const PATIENCE: usize = 10;
 /// Relative differences of objectives that mean nothing.
@@ -152,18 +154,20 @@ impl Outer {
         let mut inside = vec![false; prices.len()];
         used.iter().for_each(|&c| inside[c] = true);
         let mut others: Vec<usize> = (0..prices.len()).filter(|&c| !inside[c]).collect();
-        // from zero the dearest columns are a guess; later they are violated or nearly so
-        let least = if used.is_empty() { prices.len() / 10 } else { 0 };
-        let size = self.first.max(least).max(2 * used.len());
-        let room = size.saturating_sub(used.len()).clamp(1, others.len().max(1));
+        let violated = others.iter().filter(|&&c| prices[c] > lambda).count();
+        let room = match used.len() {
+            // from zero the dearest columns are a guess
+            0 => self.first.max(prices.len() / 10),
+            n => violated.clamp(FEW, FEW.max(self.first).max(n)),
+        };
+        let room = room.clamp(1, others.len().max(1));
         let dearer = |a: &usize, b: &usize| prices[*b].total_cmp(&prices[*a]).then(a.cmp(b));
         if room < others.len() {
             others.select_nth_unstable_by(room, dearer);
             others.truncate(room);
         }
-        let grown = others.iter().any(|&c| prices[c] > lambda);
         others.extend_from_slice(used);
         others.sort_unstable();
-        (others, grown)
+        (others, violated > 0)
     }
 }

@@ -131,7 +131,9 @@ impl Master for Semismooth {
             model.set(&h);
             let size = self.size(target.distance / lambda);
             let sigma = self.sigma * size / lambda;
-            let (steps, found, next) = self.newton(&own, &f, &model, sigma);
+            let count = solved.iterations;
+            let mut go_on = |step: usize| stop(count + step, upper, lower).is_continue();
+            let (steps, found, next) = self.newton(&own, &f, &model, sigma, &mut go_on);
             solved.iterations += steps.max(1);
             // along the segment to the minimiser of the model
             let change: Vec<f64> = next.iter().zip(&f).map(|(to, from)| to - from).collect();
@@ -196,6 +198,7 @@ impl Semismooth {
         f: &[f64],
         model: &Model,
         sigma: f64,
+        go_on: &mut dyn FnMut(usize) -> bool,
     ) -> (usize, bool, Vec<f64>) {
         let n = f.len();
         let origin = model.times(f);
@@ -229,7 +232,12 @@ impl Semismooth {
             let size = norm(&at.gradient);
             idle = if size < 0.7 * least { 0 } else { idle + 1 };
             least = least.min(size);
-            if !found || idle >= IDLE && size <= NOISE * first {
+            if !found {
+                // the faces are those of the last trial
+                at = self.evaluate(own, &eta, &origin, model, sigma);
+            }
+            let noise = idle >= IDLE && size <= NOISE * first;
+            if !found || noise || !go_on(step + 1) {
                 return (step + 1, false, at.f);
             }
         }
