@@ -45,7 +45,7 @@ def entry(cell, name, target):
     pair = result["pairs"].get(target)
     if pair and pair["runs"]:
         return f"{seconds(median([r['peer'] for r in pair['runs']], 'cpu'))} {times}"
-    least = min((run["suboptimality"] for run in result["runs"] if run.get("counts", True)), default=None)
+    least = min((abs(run["suboptimality"]) for run in result["runs"] if run.get("counts", True)), default=None)
     far = "nothing" if least is None else f"{least:.0e}"
     ended = any(end.startswith("no answer") for end in result["ends"])
     return f"> {cell['cap']:g}, {far} {times}".strip() if ended else f"never, {far}"
@@ -69,12 +69,11 @@ def last_gap(cell, name):
 
 
 def violations(cell, name):
-    """How far a peer's solutions of 1e-3 / 1e-6 are outside of the cones, and below the optimum where that is more than the target."""
+    """How far a peer's solutions of 1e-3 / 1e-6 are outside of the cones."""
     words = []
-    for target, pair in (cell["peers"].get(name) or {}).get("pairs", {}).items():
+    for pair in (cell["peers"].get(name) or {}).get("pairs", {}).values():
         runs = [r["peer"] for r in pair["runs"]] if pair else []
-        below = -min((run["suboptimality"] for run in runs), default=0)
-        words.append(f"{max(run['violation'] for run in runs):.0e}" + f" ↓{below:.0e}" * (below > float(target)) if runs else "–")
+        words.append(f"{max(run['violation'] for run in runs):.0e}" if runs else "–")
     return " / ".join(words) or "–"
 
 
@@ -109,8 +108,8 @@ def single_tables(cells, loss, cones):
              "of paired runs, peer to bidual."]
     if cones:
         lines += ["A peer's objective is that of the network with its columns, which may be outside of the cones: beside it how far, relative",
-                  "to the largest column and row, in the solutions for 1e-3 / 1e-6; beyond 1e-3 they do not count. ↓ is how far the network is",
-                  "below the optimum in the cones, where that is more than the target. The gap is the one that bidual proves.", ""]
+                  "to the largest column and row, in the solutions for 1e-3 / 1e-6; beyond 1e-3 they do not count. It must be that near to the",
+                  "optimum on either side. The gap is the one that bidual proves.", ""]
     else:
         lines += ["Gaps are those of the solution for 1e-6, by a dual point scaled from the residual there; of bidual, first the gap",
                   "that it proves itself.", ""]

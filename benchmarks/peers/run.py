@@ -54,8 +54,8 @@ def judged(cell, lam, reply, w, best):
 
 
 def reached(run, target):
-    """Whether a result is within the target; with cones one that is just outside of them may also be below the optimum."""
-    return run["suboptimality"] <= target and run.get("counts", True)
+    """Whether a result is within the target, on either side: a point outside of the cones may be below the optimum in them."""
+    return abs(run["suboptimality"]) <= target and run.get("counts", True)
 
 
 def bidual_run(bidual, cell, lam, target, best, limit):
@@ -170,7 +170,7 @@ def report_peer(key, name, result):
             ratio = statistics.median(r["peer"]["cpu"] / r["bidual"]["cpu"] for r in pair["runs"])
             words.append(f"{target}: {statistics.median(r['peer']['cpu'] for r in pair['runs']):.4f} s {pair['setting']} ({ratio:.3g}x)")
         else:
-            least = min((run["suboptimality"] for run in result["runs"] if run.get("counts", True)), default=float("inf"))
+            least = min((abs(run["suboptimality"]) for run in result["runs"] if run.get("counts", True)), default=float("inf"))
             words.append(f"{target}: not reached, {least:.1e} ({'; '.join(result['ends'])})")
     say(key, name, *words)
 
