@@ -124,17 +124,20 @@ impl Program {
     /// holds the last multipliers of each column: tried first, updated after.
     pub fn price(&self, nu: &[f64], target: f64, multipliers: &mut [Multipliers]) -> Prices {
         let always = &mut || ControlFlow::<std::convert::Infallible>::Continue(());
-        match self.price_while(nu, target, multipliers, always) {
+        match self.price_while(nu, target, usize::MAX, multipliers, always) {
             ControlFlow::Continue(prices) => prices,
             ControlFlow::Break(never) => match never {},
         }
     }
 
-    /// [`Program::price`], asking `go_on` every few dozen columns.
+    /// [`Program::price`], asking `go_on` every few dozen columns. Once `enough` columns are known to
+    /// be dearer than `target`, others are priced only as far as to prove that they are not among
+    /// the dearest: κ and these columns are the same.
     pub fn price_while<B>(
         &self,
         nu: &[f64],
         target: f64,
+        enough: usize,
         multipliers: &mut [Multipliers],
         go_on: &mut dyn FnMut() -> ControlFlow<B>,
     ) -> ControlFlow<B, Prices> {
@@ -150,14 +153,17 @@ impl Program {
         if let Some(constraint) = &self.constraint {
             // the adjoint norm bounds the price in any cone: only the rest needs a projection
             let cheap = |j: &usize| upper[*j] <= target;
-            let open: Vec<usize> = (0..upper.len()).filter(|j| !cheap(j)).collect();
+            let mut open: Vec<usize> = (0..upper.len()).filter(|j| !cheap(j)).collect();
+            open.sort_by(|&a, &b| upper[b].total_cmp(&upper[a]).then(a.cmp(&b)));
+            let mut dearest: Vec<f64> = vec![];
             for chunk in open.chunks(PRICING_CHUNK) {
                 go_on()?;
+                let bar = dearest.get(enough.wrapping_sub(1)).copied().unwrap_or(target);
+                let goal = bar.max(target) - margin;
                 let priced: Vec<_> = chunk
                     .par_iter()
                     .map_init(Default::default, |workspace, &j| {
                         let mut last = multipliers[j].clone();
-                        let goal = target - margin;
                         let bounds =
                             constraint.price(j, column(&c, j), &gauge, goal, &mut last, workspace);
                         (bounds, last)
@@ -166,7 +172,10 @@ impl Program {
                 for (&j, (bounds, last)) in chunk.iter().zip(priced) {
                     (upper[j], lower[j]) = (bounds.0 + margin, bounds.1);
                     multipliers[j] = last;
+                    dearest.push(bounds.1);
                 }
+                dearest.sort_by(|a, b| b.total_cmp(a));
+                dearest.truncate(enough);
             }
         }
         ControlFlow::Continue(Prices { upper, lower })

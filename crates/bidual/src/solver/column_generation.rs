@@ -169,14 +169,21 @@ impl<'a> Session<'a> {
 
     /// Prices every column at the residual of the last master and improves the
     /// lower bound; the status if the observer stopped it half way.
-    pub(super) fn bound(&mut self, observer: &mut dyn Observer) -> ControlFlow<Status, Prices> {
+    pub(super) fn bound(
+        &mut self,
+        batch: usize,
+        observer: &mut dyn Observer,
+    ) -> ControlFlow<Status, Prices> {
         // something to stand on should the full pricing be interrupted
         self.quick_bound();
         let nu = self.program.residual(&self.f);
         let progress = self.progress();
+        // those in play may be among the dearest
+        let enough = batch + self.names.len();
         let (program, multipliers) = (self.program, &mut self.multipliers);
-        let prices = program
-            .price_while(&nu, program.lambda, multipliers, &mut || observer.observe(&progress))?;
+        let prices = program.price_while(&nu, program.lambda, enough, multipliers, &mut || {
+            observer.observe(&progress)
+        })?;
         let lower = program.lower_bound(&nu, prices.kappa());
         if lower > self.lower {
             (self.lower, self.nu) = (lower, nu);
@@ -324,7 +331,8 @@ impl Solver for ColumnGeneration {
         for round in 0..MAX_ROUNDS {
             // the first columns are solved before everything is priced
             if round > 0 || fresh == 0 {
-                let prices = match session.bound(observer) {
+                let batch = self.batch.max(session.names.len() / 2);
+                let prices = match session.bound(batch, observer) {
                     ControlFlow::Continue(prices) => prices,
                     ControlFlow::Break(reason) => {
                         status = reason;
@@ -343,7 +351,6 @@ impl Solver for ColumnGeneration {
                     break;
                 }
                 session.drop_inactive();
-                let batch = self.batch.max(session.names.len() / 2);
                 let violators: Vec<usize> = prices
                     .above(program.lambda * (1.0 + 1e-10))
                     .into_iter()

@@ -449,7 +449,7 @@ impl Solver for InteriorPoint {
         session.quick_bound();
         let status = match status.is_early() {
             true => status,
-            false => session.bound(observer).break_value().unwrap_or(status),
+            false => session.bound(0, observer).break_value().unwrap_or(status),
         };
         Ok(session.finish(status))
     }
