@@ -228,8 +228,11 @@ def path(args):
             say(key, "adelie:", cell["end"])
         for _ in range(args.repeats):
             cell["runs"] += [own(target) for target in TARGETS]
-            if peer.version:
-                cell["runs"] += [{k: v for k, v in other(tol).items() if k != "points"} for tol in dict.fromkeys(chosen)]
+            try:
+                for tol in dict.fromkeys(chosen) if peer.version else ():
+                    cell["runs"].append({k: v for k, v in other(tol).items() if k != "points"})
+            except (Capped, Failed) as error:
+                say(f"adelie: {error or 'no answer'} in a repetition")
         cell["version"] = peer.version
         peer.close()
         store.save()

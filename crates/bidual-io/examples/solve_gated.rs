@@ -1,4 +1,5 @@
-//! Solves gated programs given as NPY files and prints what it took and what was proved.
+//! Solves gated programs given as NPY files, or the exact ReLU programs on the same patterns, and
+//! prints what it took and what was proved.
 //!
 //! ```text
 //! cargo run --release -p bidual-io --example solve_gated -- \
@@ -9,6 +10,7 @@
 //!
 //! X is n×d, y has n entries (±1 for the logistic loss), the patterns are n×P zeros and ones. LOSS
 //! is `squared` or `logistic`, a mean over the rows and without an intercept; λ is absolute.
+//! With `--cones` there are two columns with cones per pattern, 2i for output weight +1 and 2i+1 for −1.
 //! Prints a line of JSON per λ: `seconds` (wall) and `cpu_seconds` (of all threads, null where
 //! unknown) are those of the solver alone, and `history` has [seconds, upper, lower].
 //!
@@ -33,7 +35,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The solver that `fit` uses for gated networks.
+/// The solver that `fit` uses on listed patterns.
 fn solver(program: &Program, tolerance: f64) -> Box<dyn Solver> {
     bidual::default_solver(program, tolerance, 10_000_000)
 }
