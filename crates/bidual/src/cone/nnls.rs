@@ -1,8 +1,8 @@
 //! Active-set method for min_{λ≥0} ‖c + Aᵀλ‖ with A = diag(s) X diag(1, …, 1, w).
 //!
 //! Lawson and Hanson's non-negative least squares in the space of the few active rows: the passive
-//! set holds linearly independent unit rows, factorised as Q R and updated row by row; one product
-//! X p per iteration finds the row that p = c + Aᵀλ violates most.
+//! set holds linearly independent unit rows, factorised as Q R and updated row by row; a product
+//! X p finds the rows that p = c + Aᵀλ violates most, from which rows enter until none is violated.
 
 use super::factor::{Factor, axpy, dot, norm};
 use pulp::Arch;

@@ -2,8 +2,8 @@
 //! all the others.
 //!
 //! Optimal solutions have few active columns (5 to 30 of thousands), so the
-//! master stays small whatever P is. Each round solves the master by interior
-//! point, prices every column at its residual (one projection on a cone each,
+//! master stays small whatever P is. Each round solves the master (Newton's method
+//! on the faces of the cones, or interior point), prices every column at its residual (one projection on a cone each,
 //! screened by the adjoint norm and by the last multipliers), adds those that
 //! cost more than λ, and stops on the duality gap of the whole program.
 
@@ -18,7 +18,7 @@ use crate::program::Prices;
 use crate::{Program, Result};
 use std::ops::ControlFlow;
 
-/// Column generation with an interior-point master, for programs with or without cones.
+/// Column generation, for programs with or without cones.
 #[derive(Debug, Clone)]
 pub struct ColumnGeneration {
     /// Relative duality gap at which to stop.

@@ -25,8 +25,8 @@ use block::{Block, Direction, State};
 use rayon::prelude::*;
 use std::ops::ControlFlow;
 
-/// Interior point over all columns of the program at once. The master solver of
-/// [`ColumnGeneration`](super::ColumnGeneration); use it directly for small programs.
+/// Interior point over all columns of the program at once. Also the master of
+/// [`ColumnGeneration`](super::ColumnGeneration) with a free bias, or where another jams; use it directly for small programs.
 #[derive(Debug, Clone)]
 pub struct InteriorPoint {
     /// Relative duality gap at which to stop.
