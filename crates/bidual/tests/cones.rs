@@ -7,10 +7,10 @@ mod problems;
 #[path = "common/programs.rs"]
 mod programs;
 
-use bidual::solver::{ColumnGeneration, InteriorPoint, Status};
-use programs::{cases, honest, program, solved};
+use bidual::solver::{ColumnGeneration, InteriorPoint};
+use programs::{cases, disagreement, honest, program, solved};
 use rayon::prelude::*;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 #[test]
 fn agrees_with_interior_point() {
@@ -34,19 +34,7 @@ fn agrees_with_interior_point() {
                     return Some(format!("seed {seed}: violation {violation:e}"));
                 }
             }
-            let near = 1e-7 * program.loss.value(&vec![0.0; program.samples()]);
-            if own.upper - own.lower > near {
-                open.fetch_add(1, Ordering::Relaxed);
-                return None;
-            }
-            let apart = own.lower > other.upper || other.lower > own.upper;
-            let far = other.status == Status::Certified && (own.upper - other.upper).abs() > near;
-            (apart || far).then(|| {
-                format!(
-                    "seed {seed}: {} {} against {} {}",
-                    own.lower, own.upper, other.lower, other.upper
-                )
-            })
+            disagreement(seed, &program, &own, &other, &open)
         })
         .collect();
     assert!(failures.is_empty(), "{failures:#?}");

@@ -16,11 +16,11 @@ use bidual::solver::{
 };
 use bidual::{Mat, Program};
 use problems::Random;
-use programs::{cases, honest, program, solved};
+use programs::{cases, disagreement, honest, program, solved};
 use rayon::prelude::*;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 #[test]
 fn agrees_with_interior_point() {
@@ -37,20 +37,7 @@ fn agrees_with_interior_point() {
                     return Some(text);
                 }
             }
-            let near = 1e-7 * program.loss.value(&vec![0.0; program.samples()]);
-            if newton.upper - newton.lower > near {
-                open.fetch_add(1, Ordering::Relaxed);
-                return None;
-            }
-            let apart = newton.lower > other.upper || other.lower > newton.upper;
-            let certified = other.status == Status::Certified;
-            let far = certified && (newton.upper - other.upper).abs() > near;
-            (apart || far).then(|| {
-                format!(
-                    "seed {seed}: {} {} against {} {}",
-                    newton.lower, newton.upper, other.lower, other.upper
-                )
-            })
+            disagreement(seed, &program, &newton, &other, &open)
         })
         .collect();
     assert!(failures.is_empty(), "{failures:#?}");

@@ -34,26 +34,25 @@ pub struct Constraint {
     /// X by rows and by columns, without padding: the active-set method gathers single rows.
     by_rows: Arc<Vec<f64>>,
     by_columns: Arc<Vec<f64>>,
-    lengths: Option<Arc<Lengths>>,
+    lengths: Arc<Lengths>,
 }
 
 impl Constraint {
     /// The rows of `operator` must be non-negative.
     pub fn new(operator: HalfSpaces) -> Self {
         let x = operator.data();
-        let by_rows = (0..x.nrows()).flat_map(|i| (0..x.ncols()).map(move |j| x[(i, j)])).collect();
-        let by_columns = (0..x.ncols()).flat_map(|j| x.col_as_slice(j).to_vec()).collect();
-        let mut constraint = Self {
+        let (n, d) = x.shape();
+        let by_rows: Vec<f64> = (0..n).flat_map(|i| (0..d).map(move |j| x[(i, j)])).collect();
+        let by_columns: Vec<f64> = (0..d).flat_map(|j| x.col_as_slice(j).to_vec()).collect();
+        let rows = Rows { n, d, columns: &by_columns, rows: &by_rows, lengths: None };
+        let mut lengths = Lengths::default();
+        lengths.measure(&weighted(&rows, &[], 1.0), &mut vec![0.0; d]);
+        Self {
             by_rows: Arc::new(by_rows),
             by_columns: Arc::new(by_columns),
-            lengths: None,
+            lengths: Arc::new(lengths),
             operator: Arc::new(operator),
-        };
-        let mut lengths = Lengths::default();
-        let rows = constraint.rows_of();
-        lengths.measure(&weighted(&rows, &[], 1.0), &mut vec![0.0; rows.d]);
-        constraint.lengths = Some(Arc::new(lengths));
-        constraint
+        }
     }
 
     /// z ↦ (G_c z_c)_c.
@@ -95,7 +94,7 @@ impl Constraint {
             d: x.ncols(),
             columns: &self.by_columns,
             rows: &self.by_rows,
-            lengths: self.lengths.as_deref(),
+            lengths: Some(&self.lengths),
         }
     }
 

@@ -3,9 +3,10 @@
 //!
 //! Optimal solutions have few active columns (5 to 30 of thousands), so the
 //! master stays small whatever P is. Each round solves the master (Newton's method
-//! on the faces of the cones, or interior point), prices every column at its residual (one projection on a cone each,
-//! screened by the adjoint norm and by the last multipliers), adds those that
-//! cost more than λ, and stops on the duality gap of the whole program.
+//! on the faces of the cones, or interior point), prices every column at its
+//! residual (one projection on a cone each, screened by the adjoint norm and by the
+//! last multipliers), adds the dearest of those that cost more than λ, and stops on
+//! the duality gap of the whole program.
 
 use super::interior_point::Blocks;
 use super::master::{Master, Target};
@@ -45,7 +46,7 @@ const MAX_ROUNDS: usize = 10_000;
 pub(super) struct Session<'a> {
     program: &'a Program,
     master: Box<dyn Master>,
-    /// Whether another master may take over.
+    /// Whether interior point may take over.
     fallback: bool,
     tolerance: f64,
     names: Vec<usize>,
@@ -119,7 +120,7 @@ impl<'a> Session<'a> {
         self.add(&first, None)
     }
 
-    /// Solves the master from the current values; if that jams, another one.
+    /// Solves the master from the current values; if that jams, by interior point.
     pub(super) fn solve_master(
         &mut self,
         target: &Target,
@@ -309,11 +310,10 @@ impl Solver for ColumnGeneration {
         observer: &mut dyn Observer,
     ) -> Result<Solution> {
         super::require_smooth(program.loss.as_ref(), self.name())?;
-        let master: Box<dyn Master> = match program.regularizer.gauge() {
-            Gauge::Norm => Box::new(Semismooth::default()),
-            Gauge::FreeBias { .. } => Box::new(Blocks::default()),
-        };
-        let mut session = Session::new(program, master, true, self.tolerance);
+        let norm = matches!(program.regularizer.gauge(), Gauge::Norm);
+        let master: Box<dyn Master> =
+            if norm { Box::new(Semismooth::default()) } else { Box::new(Blocks::default()) };
+        let mut session = Session::new(program, master, norm, self.tolerance);
         // a tolerance below what f64 can reach must not end the search at the first rough master
         let mut accuracy = (0.3 * self.tolerance).max(10.0 * MASTER_FLOOR);
         // early masters are solved to this share of the gap

@@ -9,6 +9,7 @@ use bidual::operator::{Gated, HalfSpaces};
 use bidual::regularizer::GroupL2;
 use bidual::solver::{Solution, Solver, Status, silent};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Number of random programs: `BIDUAL_CASES`, or 300.
 pub fn cases() -> u64 {
@@ -93,4 +94,26 @@ pub fn honest(
         return Err(format!("seed {seed}: {:?}", solution.status));
     }
     Ok(())
+}
+
+/// What is wrong if two solvers differ by more than 1e-7 of the loss at zero, or their bounds cross;
+/// a program that `own` has not solved that far is only counted.
+pub fn disagreement(
+    seed: u64,
+    program: &Program,
+    own: &Solution,
+    other: &Solution,
+    open: &AtomicU64,
+) -> Option<String> {
+    let near = 1e-7 * program.loss.value(&vec![0.0; program.samples()]);
+    if own.upper - own.lower > near {
+        open.fetch_add(1, Ordering::Relaxed);
+        return None;
+    }
+    let apart = own.lower > other.upper || other.lower > own.upper;
+    let far = other.status == Status::Certified && (own.upper - other.upper).abs() > near;
+    (apart || far).then(|| {
+        let [a, b, c, d] = [own.lower, own.upper, other.lower, other.upper];
+        format!("seed {seed}: {a} {b} against {c} {d}")
+    })
 }
