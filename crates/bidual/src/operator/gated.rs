@@ -1,6 +1,6 @@
 //! Σ_i σ_i D_i X z_i: the model operator of gated and exact ReLU networks.
 
-use super::tables::{GROUP, Rows, transpose};
+use super::tables::{GROUP, Number, Rows, transpose};
 use super::{LinearOperator, MeanField, Scratch, Spectrum};
 use crate::arrangement::Patterns;
 use crate::linalg::{Mat, column, column_mut, eigen, gemm};
@@ -16,15 +16,23 @@ const KERNEL_COLUMNS: usize = 128;
 /// Patterns of an adjoint tile, at most and at least.
 const ADJOINT_PATTERNS: (usize, usize) = (512, 64);
 
+/// Entries of data, and of vectors beside their largest, that f32 can hold.
+const SINGLE: (f64, f64) = (1e-12, 1e12);
+
 /// A z = Σ_c σ_c D_{p(c)} X z_c for a list of columns c = (pattern p, sign σ = ±1).
 ///
 /// X is n×d, the patterns are bit-packed, and the n×dP matrix is never formed: both products are
 /// sums of rows chosen by bits, by tables of partial sums: a quarter of the additions of a product
 /// with a dense matrix and none of its multiplications. Memory beside X and the patterns: X once
 /// more by rows, and nP/8 bytes for each direction that is used.
+#[derive(Clone)]
 pub struct Gated {
     x: Arc<Mat>,
-    rows: Arc<Rows>,
+    rows: Arc<Rows<f64>>,
+    /// The rows in f32, once they were asked for; `None` inside if they are out of its range.
+    single: Arc<OnceLock<Option<Rows<f32>>>>,
+    /// Products use `single`.
+    rough: bool,
     patterns: Arc<Patterns>,
     /// (pattern, sign) of each column of z.
     columns: Vec<(u32, f64)>,
@@ -33,9 +41,9 @@ pub struct Gated {
     /// Index in `gates` of each column.
     gate_of: Vec<u32>,
     /// Word g of gate p at g·gates + p: bits of the samples 32g...
-    by_sample: OnceLock<Vec<u32>>,
+    by_sample: Arc<OnceLock<Vec<u32>>>,
     /// Word g of sample i at g·n + i: bits of the gates 32g...
-    by_gate: OnceLock<Vec<u32>>,
+    by_gate: Arc<OnceLock<Vec<u32>>>,
     /// ‖x_k‖ of each row, for rounding bounds.
     row_norms: Arc<Vec<f64>>,
     /// Of XᵀX; `None` inside if it could not be found.
@@ -72,12 +80,14 @@ impl Gated {
         Self {
             x,
             rows,
+            single: Arc::default(),
+            rough: false,
             patterns,
             columns,
             gates,
             gate_of,
-            by_sample: OnceLock::new(),
-            by_gate: OnceLock::new(),
+            by_sample: Arc::default(),
+            by_gate: Arc::default(),
             row_norms,
             spectrum: Arc::default(),
             inner: Arc::default(),
@@ -122,6 +132,63 @@ impl Gated {
         masks
     }
 
+    /// The rows that products use if they are rough.
+    fn single(&self) -> Option<&Rows<f32>> {
+        self.single.get().and_then(Option::as_ref).filter(|_| self.rough)
+    }
+
+    fn forward<T: Number>(&self, rows: &Rows<T>, z: MatRef<'_, f64>, mut out: MatMut<'_, f64>) {
+        let (n, d, count) = (self.x.nrows(), self.x.ncols(), self.gates.len());
+        self.scratch.with(count * d + n, |buffer| {
+            let (sums, f) = buffer.split_at_mut(count * d);
+            // columns that are exactly zero cost nothing
+            let used = self.by_gates(z, sums);
+            let scale = if self.rough { normalise(sums) } else { 1.0 };
+            let few;
+            let masks = if 2 * used.len() < count {
+                few = self.masks_by_gate(&used);
+                &few
+            } else {
+                self.by_gate.get_or_init(|| self.masks_by_gate(&(0..count).collect::<Vec<_>>()))
+            };
+            let z = if 2 * used.len() < count {
+                Rows::transposed(d, used.len(), |j, k| sums[used[k] * d + j])
+            } else {
+                Rows::transposed(d, count, |j, k| sums[k * d + j])
+            };
+            f.fill(0.0);
+            f.par_chunks_mut(FORWARD_ROWS).enumerate().for_each(|(t, tile)| {
+                let first = t * FORWARD_ROWS;
+                let count = tile.len();
+                let words = |g: usize| &masks[g * n + first..][..count];
+                self.scratch.with_vec(|space| rows.products(first, &z, words, space, tile));
+            });
+            out.as_mut().col_mut(0).iter_mut().zip(f).for_each(|(o, v)| *o = scale * *v);
+        });
+    }
+
+    fn backward<T: Number>(&self, rows: &Rows<T>, r: MatRef<'_, f64>, mut out: MatMut<'_, f64>) {
+        let (n, d, count) = (self.x.nrows(), self.x.ncols(), self.gates.len());
+        let masks = self.masks_by_sample();
+        self.scratch.with(count * d + n, |buffer| {
+            let (sums, contiguous) = buffer.split_at_mut(count * d);
+            contiguous.iter_mut().zip(r.col(0).iter()).for_each(|(to, from)| *to = *from);
+            let scale = if self.rough { normalise(contiguous) } else { 1.0 };
+            let contiguous = &*contiguous;
+            let (most, least) = ADJOINT_PATTERNS;
+            let size = count.div_ceil(rayon::current_num_threads()).clamp(least, most);
+            sums.par_chunks_mut((size * d).max(1)).enumerate().for_each(|(t, tile)| {
+                let (first, k) = (t * size, tile.len() / d);
+                let words = |g: usize| &masks[g * count + first..][..k];
+                self.scratch.with_vec(|space| rows.sums(contiguous, words, space, tile));
+            });
+            for (c, (&gate, &(_, sign))) in self.gate_of.iter().zip(&self.columns).enumerate() {
+                let (from, sign) = (&sums[gate as usize * d..][..d], scale * sign);
+                out.as_mut().col_mut(c).iter_mut().zip(from).for_each(|(o, v)| *o = sign * v);
+            }
+        });
+    }
+
     /// σ_c z_c summed over the columns of each gate (a row each), and which gates are used.
     fn by_gates(&self, z: MatRef<'_, f64>, sums: &mut [f64]) -> Vec<usize> {
         let d = self.x.ncols();
@@ -132,6 +199,17 @@ impl Gated {
         }
         (0..self.gates.len()).filter(|g| sums[g * d..][..d].iter().any(|v| *v != 0.0)).collect()
     }
+}
+
+/// Divides by a power of two near the largest entry, which is returned, for f32.
+fn normalise(values: &mut [f64]) -> f64 {
+    let largest = values.iter().fold(0.0_f64, |a, v| a.max(v.abs()));
+    if largest == 0.0 || !largest.is_finite() {
+        return 1.0;
+    }
+    let scale = 2f64.powi((largest.log2() as i32).clamp(-1000, 1000));
+    values.iter_mut().for_each(|v| *v /= scale);
+    scale
 }
 
 /// The different patterns in order, and the index of each column's.
@@ -159,77 +237,39 @@ impl LinearOperator for Gated {
         (self.x.nrows(), 1)
     }
 
-    fn apply_into(&self, z: MatRef<'_, f64>, mut out: MatMut<'_, f64>) {
-        let (n, d, count) = (self.x.nrows(), self.x.ncols(), self.gates.len());
-        self.scratch.with(count * d + n, |buffer| {
-            let (sums, f) = buffer.split_at_mut(count * d);
-            // columns that are exactly zero cost nothing
-            let used = self.by_gates(z, sums);
-            let few;
-            let masks = if 2 * used.len() < count {
-                few = self.masks_by_gate(&used);
-                &few
-            } else {
-                self.by_gate.get_or_init(|| self.masks_by_gate(&(0..count).collect::<Vec<_>>()))
-            };
-            let z = if 2 * used.len() < count {
-                Rows::transposed(d, used.len(), |j, k| sums[used[k] * d + j])
-            } else {
-                Rows::transposed(d, count, |j, k| sums[k * d + j])
-            };
-            f.fill(0.0);
-            f.par_chunks_mut(FORWARD_ROWS).enumerate().for_each(|(t, tile)| {
-                let first = t * FORWARD_ROWS;
-                let rows = tile.len();
-                let words = |g: usize| &masks[g * n + first..][..rows];
-                self.scratch.with_vec(|space| self.rows.products(first, &z, words, space, tile));
-            });
-            out.as_mut().col_mut(0).iter_mut().zip(f).for_each(|(o, v)| *o = *v);
-        });
+    fn apply_into(&self, z: MatRef<'_, f64>, out: MatMut<'_, f64>) {
+        match self.single() {
+            Some(rows) => self.forward(rows, z, out),
+            None => self.forward(&self.rows, z, out),
+        }
     }
 
-    fn adjoint_into(&self, r: MatRef<'_, f64>, mut out: MatMut<'_, f64>) {
-        let (n, d, count) = (self.x.nrows(), self.x.ncols(), self.gates.len());
-        let masks = self.masks_by_sample();
-        self.scratch.with(count * d + n, |buffer| {
-            let (sums, contiguous) = buffer.split_at_mut(count * d);
-            contiguous.iter_mut().zip(r.col(0).iter()).for_each(|(to, from)| *to = *from);
-            let contiguous = &*contiguous;
-            let (most, least) = ADJOINT_PATTERNS;
-            let size = count.div_ceil(rayon::current_num_threads()).clamp(least, most);
-            sums.par_chunks_mut((size * d).max(1)).enumerate().for_each(|(t, tile)| {
-                let (first, k) = (t * size, tile.len() / d);
-                let words = |g: usize| &masks[g * count + first..][..k];
-                self.scratch.with_vec(|space| {
-                    self.rows.sums(contiguous, k, words, space, |p, j, sums| {
-                        tile[p * d + j..][..sums.len()].copy_from_slice(sums);
-                    });
-                });
-            });
-            for (c, (&gate, &(_, sign))) in self.gate_of.iter().zip(&self.columns).enumerate() {
-                let from = &sums[gate as usize * d..][..d];
-                out.as_mut().col_mut(c).iter_mut().zip(from).for_each(|(o, v)| *o = sign * v);
-            }
+    fn adjoint_into(&self, r: MatRef<'_, f64>, out: MatMut<'_, f64>) {
+        match self.single() {
+            Some(rows) => self.backward(rows, r, out),
+            None => self.backward(&self.rows, r, out),
+        }
+    }
+
+    fn rough(&self) -> Option<Arc<dyn LinearOperator>> {
+        let rows = self.single.get_or_init(|| {
+            let inside = |v: &f64| *v == 0.0 || (SINGLE.0..SINGLE.1).contains(&v.abs());
+            let fits = (0..self.x.ncols()).all(|j| column(&self.x, j).iter().all(inside));
+            fits.then(|| Rows::of(&self.x))
         });
+        rows.is_some().then(|| Arc::new(Self { rough: true, ..self.clone() }) as Arc<_>)
     }
 
     fn restrict(&self, columns: &[usize]) -> Arc<dyn LinearOperator> {
         let columns: Vec<_> = columns.iter().map(|&c| self.columns[c]).collect();
         let (gates, gate_of) = different(&columns);
         Arc::new(Self {
-            x: self.x.clone(),
-            rows: self.rows.clone(),
-            patterns: self.patterns.clone(),
             columns,
             gates,
             gate_of,
-            by_sample: OnceLock::new(),
-            by_gate: OnceLock::new(),
-            row_norms: self.row_norms.clone(),
-            spectrum: self.spectrum.clone(),
-            inner: self.inner.clone(),
-            scratch: self.scratch.clone(),
-            margin: self.margin,
+            by_sample: Arc::default(),
+            by_gate: Arc::default(),
+            ..self.clone()
         })
     }
 

@@ -32,6 +32,12 @@ pub trait LinearOperator: Send + Sync {
     /// The operator on the listed columns of z only.
     fn restrict(&self, columns: &[usize]) -> Arc<dyn LinearOperator>;
 
+    /// The same map with products rounded to f32, if that is cheaper: for directions of inner solvers,
+    /// never for a residual, an objective or a bound.
+    fn rough(&self) -> Option<Arc<dyn LinearOperator>> {
+        None
+    }
+
     /// Column block j as a dense n×d matrix.
     fn block(&self, column: usize) -> Mat;
 

@@ -2,66 +2,201 @@
 //!
 //! Arlazarov, Dinic, Kronrod and Faradzhev 1970. A sum of rows of X chosen by a pattern takes one
 //! look-up and one addition per *four* rows: the 16 sums over subsets of each four rows are tabled
-//! once and shared by all patterns. The columns of X are handled in tiles of at most 16, so that
-//! eight tables (32 rows) take 16 KiB of the first cache.
+//! once and shared by all patterns. The columns of X are handled in tiles of at most four vectors,
+//! so that eight tables (32 rows) fit into the first cache: 16 KiB, or 32 where vectors have 64 bytes.
 
 use crate::linalg::Mat;
+use pulp::bytemuck::{Pod, cast_slice_mut};
 use pulp::{Arch, Simd, WithSimd};
+use std::ops::{Add, Mul};
 
 /// Rows, or patterns, that share a mask word.
 pub(super) const GROUP: usize = 32;
-/// Columns of a full tile.
-const WIDTH: usize = 16;
+/// A kind of number that tables hold: f64, or f32 for products that need few digits.
+pub(super) trait Number:
+    Copy + Send + Sync + Add<Output = Self> + Mul<Output = Self> + Pod + 'static
+{
+    type Vector<S: Simd>: Copy;
+    const ZERO: Self;
+
+    fn from_f64(v: f64) -> Self;
+    fn to_f64(self) -> f64;
+    fn lanes<S: Simd>() -> usize;
+    fn vectors<S: Simd>(s: &[Self]) -> &[Self::Vector<S>];
+    fn vectors_mut<S: Simd>(s: &mut [Self]) -> &mut [Self::Vector<S>];
+    fn zeros<S: Simd>(simd: S) -> Self::Vector<S>;
+    fn plus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    fn mul_add<S: Simd>(
+        simd: S,
+        a: Self::Vector<S>,
+        b: Self::Vector<S>,
+        c: Self::Vector<S>,
+    ) -> Self::Vector<S>;
+    fn sum<S: Simd>(simd: S, a: Self::Vector<S>) -> f64;
+}
+
+macro_rules! number {
+    ($t:ty, $vector:ident, $lanes:ident, $view:ident, $view_mut:ident, $splat:ident, $add:ident, $mul_add:ident,
+     $sum:ident) => {
+        impl Number for $t {
+            type Vector<S: Simd> = S::$vector;
+            const ZERO: Self = 0.0;
+
+            #[inline(always)]
+            fn from_f64(v: f64) -> Self {
+                v as $t
+            }
+            #[inline(always)]
+            fn to_f64(self) -> f64 {
+                f64::from(self)
+            }
+            #[inline(always)]
+            fn lanes<S: Simd>() -> usize {
+                S::$lanes
+            }
+            #[inline(always)]
+            fn vectors<S: Simd>(s: &[Self]) -> &[S::$vector] {
+                S::$view(s).0
+            }
+            #[inline(always)]
+            fn vectors_mut<S: Simd>(s: &mut [Self]) -> &mut [S::$vector] {
+                S::$view_mut(s).0
+            }
+            #[inline(always)]
+            fn zeros<S: Simd>(simd: S) -> S::$vector {
+                simd.$splat(0.0)
+            }
+            #[inline(always)]
+            fn plus<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
+                simd.$add(a, b)
+            }
+            #[inline(always)]
+            fn mul_add<S: Simd>(
+                simd: S,
+                a: S::$vector,
+                b: S::$vector,
+                c: S::$vector,
+            ) -> S::$vector {
+                simd.$mul_add(a, b, c)
+            }
+            #[inline(always)]
+            fn sum<S: Simd>(simd: S, a: S::$vector) -> f64 {
+                f64::from(simd.$sum(a))
+            }
+        }
+    };
+}
+
+number!(
+    f64,
+    f64s,
+    F64_LANES,
+    as_simd_f64s,
+    as_mut_simd_f64s,
+    splat_f64s,
+    add_f64s,
+    mul_add_f64s,
+    reduce_sum_f64s
+);
+number!(
+    f32,
+    f32s,
+    F32_LANES,
+    as_simd_f32s,
+    as_mut_simd_f32s,
+    splat_f32s,
+    add_f32s,
+    mul_add_f32s,
+    reduce_sum_f32s
+);
+
 /// Sums over the subsets of four rows; eight tables serve a mask word. A row of a table must not
 /// cross a cache line where it need not.
 #[repr(align(64))]
-struct Tables<const W: usize>([[[f64; W]; 16]; GROUP / 4]);
+struct Tables<T, const W: usize>([[[T; W]; 16]; GROUP / 4]);
 
-impl<const W: usize> Tables<W> {
+impl<T: Number, const W: usize> Tables<T, W> {
     fn new() -> Self {
-        Self([[[0.0; W]; 16]; GROUP / 4])
+        Self([[[T::ZERO; W]; 16]; GROUP / 4])
     }
 }
 
 /// `count` rows that start on a cache line, contents unspecified.
-fn aligned<const W: usize>(buffer: &mut Vec<f64>, count: usize) -> &mut [[f64; W]] {
+fn aligned<T: Number, const W: usize>(buffer: &mut Vec<f64>, count: usize) -> &mut [[T; W]] {
     const LINE: usize = 8;
-    if buffer.len() < count * W + LINE {
-        buffer.resize(count * W + LINE, 0.0);
+    let most = (count * W * size_of::<T>()).div_ceil(size_of::<f64>());
+    if buffer.len() < most + LINE {
+        buffer.resize(most + LINE, 0.0);
     }
     let offset = buffer.as_ptr().align_offset(LINE * size_of::<f64>()).min(LINE);
-    buffer[offset..offset + count * W].as_chunks_mut::<W>().0
+    let numbers: &mut [T] = cast_slice_mut(&mut buffer[offset..offset + most]);
+    numbers[..count * W].as_chunks_mut::<W>().0
+}
+
+/// Numbers in a vector of this machine.
+fn lanes<T: Number>() -> usize {
+    struct Lanes<T>(std::marker::PhantomData<T>);
+    impl<T: Number> WithSimd for Lanes<T> {
+        type Output = usize;
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            T::lanes::<S>()
+        }
+    }
+    Arch::new().dispatch(Lanes::<T>(std::marker::PhantomData))
+}
+
+/// First column and width of each tile: full ones and a rest, a multiple of the vectors' length.
+fn tiles<T: Number>(columns: usize) -> Vec<(usize, usize)> {
+    let step = lanes::<T>().max(4 * size_of::<f64>() / size_of::<T>());
+    let width = |first: usize| (columns - first).min(4 * step).next_multiple_of(step);
+    (0..columns).step_by(4 * step).map(|first| (first, width(first))).collect()
+}
+
+/// Calls a function with the width of a tile as a constant: one to four vectors.
+macro_rules! with_width {
+    ($width:expr, $call:ident, $t:ident, ($($argument:expr),*)) => {
+        match $width {
+            4 => $call::<$t, 4>($($argument),*),
+            8 => $call::<$t, 8>($($argument),*),
+            12 => $call::<$t, 12>($($argument),*),
+            16 => $call::<$t, 16>($($argument),*),
+            24 => $call::<$t, 24>($($argument),*),
+            32 => $call::<$t, 32>($($argument),*),
+            48 => $call::<$t, 48>($($argument),*),
+            _ => $call::<$t, 64>($($argument),*),
+        }
+    };
 }
 
 /// The rows of a matrix in tiles of columns, each tile contiguous; rows are padded with zeros to a
 /// multiple of [`GROUP`].
-pub(super) struct Rows {
+pub(super) struct Rows<T> {
     columns: usize,
-    tiles: Vec<(usize, Vec<f64>)>,
+    tiles: Vec<Tile<T>>,
 }
 
-/// Width of each tile: 16s and a rest in {4, 8, 12, 16}.
-fn widths(columns: usize) -> impl Iterator<Item = usize> {
-    (0..columns).step_by(WIDTH).map(move |first| (columns - first).min(WIDTH).next_multiple_of(4))
+struct Tile<T> {
+    /// Of its columns in the matrix.
+    first: usize,
+    width: usize,
+    values: Vec<T>,
 }
 
-impl Rows {
+impl<T: Number> Rows<T> {
     /// `value(i, j)` for `rows` × `columns`.
     fn build(rows: usize, columns: usize, value: impl Fn(usize, usize) -> f64) -> Self {
         let padded = rows.next_multiple_of(GROUP);
-        let tiles = widths(columns)
-            .enumerate()
-            .map(|(t, width)| {
-                let mut tile = vec![0.0; padded * width];
-                for (i, row) in tile.chunks_mut(width).enumerate().take(rows) {
-                    for (j, to) in row.iter_mut().enumerate().take(columns - t * WIDTH) {
-                        *to = value(i, t * WIDTH + j);
-                    }
+        let tile = |(first, width): (usize, usize)| {
+            let mut values = vec![T::ZERO; padded * width];
+            for (i, row) in values.chunks_mut(width).enumerate().take(rows) {
+                for (j, to) in row.iter_mut().enumerate().take(columns - first) {
+                    *to = T::from_f64(value(i, first + j));
                 }
-                (width, tile)
-            })
-            .collect();
-        Self { columns, tiles }
+            }
+            Tile { first, width, values }
+        };
+        Self { columns, tiles: tiles::<T>(columns).into_iter().map(tile).collect() }
     }
 
     /// The rows of `x`.
@@ -79,27 +214,20 @@ impl Rows {
     }
 
     /// Σ_k r_k x_k over the rows k chosen by each mask, for the masks of one range of patterns:
-    /// `masks(g)` holds bit k%32 of word g = k/32 of each. Calls `store(p, first, sums)` with the
-    /// entries first.. of pattern p. Rows are summed in order, so the result does not depend on
-    /// how the patterns are split into ranges. `buffer` is space.
+    /// `masks(g)` holds bit k%32 of word g = k/32 of each. Pattern p goes to `out[p·columns..]`.
+    /// Rows are summed in order, so the result does not depend on how the patterns are split into
+    /// ranges. `buffer` is space.
     pub(super) fn sums<'m>(
         &self,
         r: &[f64],
-        count: usize,
         masks: impl Fn(usize) -> &'m [u32],
         buffer: &mut Vec<f64>,
-        mut store: impl FnMut(usize, usize, &[f64]),
+        out: &mut [f64],
     ) {
-        for (t, (width, tile)) in self.tiles.iter().enumerate() {
-            let mut emit = |p: usize, sums: &[f64]| {
-                store(p, t * WIDTH, &sums[..sums.len().min(self.columns - t * WIDTH)]);
-            };
-            match width {
-                4 => sums_tile::<4>(tile, r, count, &masks, buffer, &mut emit),
-                8 => sums_tile::<8>(tile, r, count, &masks, buffer, &mut emit),
-                12 => sums_tile::<12>(tile, r, count, &masks, buffer, &mut emit),
-                _ => sums_tile::<16>(tile, r, count, &masks, buffer, &mut emit),
-            }
+        for tile in &self.tiles {
+            let width = self.columns - tile.first;
+            let place = Place { first: tile.first, columns: self.columns, width };
+            with_width!(tile.width, sums_tile, T, (&tile.values, r, &masks, buffer, out, place));
         }
     }
 
@@ -108,55 +236,59 @@ impl Rows {
     pub(super) fn products<'m>(
         &self,
         first: usize,
-        z: &Rows,
+        z: &Rows<T>,
         masks: impl Fn(usize) -> &'m [u32],
         buffer: &mut Vec<f64>,
         out: &mut [f64],
     ) {
-        for ((width, tile), (_, z)) in self.tiles.iter().zip(&z.tiles) {
-            let x = &tile[first * width..];
-            match width {
-                4 => products_tile::<4>(x, z, &masks, buffer, out),
-                8 => products_tile::<8>(x, z, &masks, buffer, out),
-                12 => products_tile::<12>(x, z, &masks, buffer, out),
-                _ => products_tile::<16>(x, z, &masks, buffer, out),
-            }
+        for (tile, z) in self.tiles.iter().zip(&z.tiles) {
+            let x = &tile.values[first * tile.width..];
+            with_width!(tile.width, products_tile, T, (x, &z.values, &masks, buffer, out));
         }
     }
 }
 
-fn sums_tile<'m, const W: usize>(
-    tile: &[f64],
+/// Where the sums of a tile go: entries first.. of each row of `columns`, `width` at most.
+#[derive(Clone, Copy)]
+struct Place {
+    first: usize,
+    columns: usize,
+    width: usize,
+}
+
+fn sums_tile<'m, T: Number, const W: usize>(
+    tile: &[T],
     r: &[f64],
-    count: usize,
-    masks: &impl Fn(usize) -> &'m [u32],
+    masks: &dyn Fn(usize) -> &'m [u32],
     buffer: &mut Vec<f64>,
-    emit: &mut impl FnMut(usize, &[f64]),
+    out: &mut [f64],
+    place: Place,
 ) {
     let rows = tile.as_chunks::<W>().0;
-    let sums = aligned::<W>(buffer, count);
+    let sums = aligned::<T, W>(buffer, out.len() / place.columns);
     if rows.is_empty() {
-        sums.fill([0.0; W]);
+        sums.fill([T::ZERO; W]);
     }
-    let mut tables = Tables::<W>::new();
+    let mut tables = Tables::<T, W>::new();
     let arch = Arch::new();
     for (g, (rows, r)) in rows.chunks(GROUP).zip(r.chunks(GROUP)).enumerate() {
         let scaled = |k: usize| {
-            let scale = r.get(k).copied().unwrap_or(0.0);
+            let scale = T::from_f64(r.get(k).copied().unwrap_or(0.0));
             rows[k].map(|v| scale * v)
         };
         arch.dispatch(Tabulate { tables: &mut tables, row: scaled });
         arch.dispatch(LookUp { tables: &tables, masks: masks(g), first: g == 0, sums });
     }
-    for (p, sums) in sums.iter().enumerate() {
-        emit(p, sums);
+    for (sums, out) in sums.iter().zip(out.chunks_exact_mut(place.columns)) {
+        let out = &mut out[place.first..][..W.min(place.width)];
+        out.iter_mut().zip(sums).for_each(|(to, sum)| *to = sum.to_f64());
     }
 }
 
-fn products_tile<'m, const W: usize>(
-    x: &[f64],
-    z: &[f64],
-    masks: &impl Fn(usize) -> &'m [u32],
+fn products_tile<'m, T: Number, const W: usize>(
+    x: &[T],
+    z: &[T],
+    masks: &dyn Fn(usize) -> &'m [u32],
     buffer: &mut Vec<f64>,
     out: &mut [f64],
 ) {
@@ -164,8 +296,8 @@ fn products_tile<'m, const W: usize>(
         return;
     }
     let (x, z) = (x.as_chunks::<W>().0, z.as_chunks::<W>().0);
-    let mut tables = Tables::<W>::new();
-    let sums = aligned::<W>(buffer, out.len());
+    let mut tables = Tables::<T, W>::new();
+    let sums = aligned::<T, W>(buffer, out.len());
     let arch = Arch::new();
     for (g, columns) in z.chunks(GROUP).enumerate() {
         arch.dispatch(Tabulate { tables: &mut tables, row: |k: usize| columns[k] });
@@ -175,35 +307,34 @@ fn products_tile<'m, const W: usize>(
 }
 
 /// out_i += x_iᵀ sums_i.
-struct Dots<'a, const W: usize> {
-    x: &'a [[f64; W]],
-    sums: &'a [[f64; W]],
+struct Dots<'a, T, const W: usize> {
+    x: &'a [[T; W]],
+    sums: &'a [[T; W]],
     out: &'a mut [f64],
 }
 
-impl<const W: usize> WithSimd for Dots<'_, W> {
+impl<T: Number, const W: usize> WithSimd for Dots<'_, T, W> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         for ((out, x), sum) in self.out.iter_mut().zip(self.x).zip(self.sums) {
-            let (x, sum) = (S::as_simd_f64s(x).0, S::as_simd_f64s(sum).0);
-            let mut total = simd.splat_f64s(0.0);
-            for (x, s) in x.iter().zip(sum) {
-                total = simd.mul_add_f64s(*x, *s, total);
+            let mut total = T::zeros(simd);
+            for (x, s) in T::vectors::<S>(x).iter().zip(T::vectors::<S>(sum)) {
+                total = T::mul_add(simd, *x, *s, total);
             }
-            *out += simd.reduce_sum_f64s(total);
+            *out += T::sum(simd, total);
         }
     }
 }
 
 /// Fills the tables of 32 rows.
-struct Tabulate<'a, const W: usize, F> {
-    tables: &'a mut Tables<W>,
+struct Tabulate<'a, T, const W: usize, F> {
+    tables: &'a mut Tables<T, W>,
     row: F,
 }
 
-impl<const W: usize, F: Fn(usize) -> [f64; W]> WithSimd for Tabulate<'_, W, F> {
+impl<T: Number, const W: usize, F: Fn(usize) -> [T; W]> WithSimd for Tabulate<'_, T, W, F> {
     type Output = ();
 
     #[inline(always)]
@@ -223,46 +354,45 @@ impl<const W: usize, F: Fn(usize) -> [f64; W]> WithSimd for Tabulate<'_, W, F> {
 }
 
 /// sums_p += the rows that each mask chooses, or = if these are the first.
-struct LookUp<'a, const W: usize> {
-    tables: &'a Tables<W>,
+struct LookUp<'a, T, const W: usize> {
+    tables: &'a Tables<T, W>,
     masks: &'a [u32],
     first: bool,
-    sums: &'a mut [[f64; W]],
+    sums: &'a mut [[T; W]],
 }
 
-impl<const W: usize> WithSimd for LookUp<'_, W> {
+impl<T: Number, const W: usize> WithSimd for LookUp<'_, T, W> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        match W / S::F64_LANES {
-            1 => self.vectors::<S, 1>(simd),
-            2 => self.vectors::<S, 2>(simd),
-            3 => self.vectors::<S, 3>(simd),
-            4 => self.vectors::<S, 4>(simd),
-            6 => self.vectors::<S, 6>(simd),
-            8 => self.vectors::<S, 8>(simd),
-            12 => self.vectors::<S, 12>(simd),
-            _ => self.vectors::<S, 16>(simd),
+        match (W / T::lanes::<S>(), W % T::lanes::<S>()) {
+            (1, 0) => self.vectors::<S, 1>(simd),
+            (2, 0) => self.vectors::<S, 2>(simd),
+            (3, 0) => self.vectors::<S, 3>(simd),
+            (4, 0) => self.vectors::<S, 4>(simd),
+            (6, 0) => self.vectors::<S, 6>(simd),
+            (8, 0) => self.vectors::<S, 8>(simd),
+            _ => self.vectors::<pulp::Scalar, W>(pulp::Scalar::new()),
         }
     }
 }
 
-impl<const W: usize> LookUp<'_, W> {
+impl<T: Number, const W: usize> LookUp<'_, T, W> {
     /// With N registers for a row of W numbers.
     #[inline(always)]
     fn vectors<S: Simd, const N: usize>(self, simd: S) {
-        let table = S::as_simd_f64s(self.tables.0.as_flattened().as_flattened()).0;
+        let table = T::vectors::<S>(self.tables.0.as_flattened().as_flattened());
         let Some(table) = table.as_chunks::<N>().0.first_chunk::<{ 16 * GROUP / 4 }>() else {
             return;
         };
-        let sums = S::as_mut_simd_f64s(self.sums.as_flattened_mut()).0.as_chunks_mut::<N>().0;
+        let sums = T::vectors_mut::<S>(self.sums.as_flattened_mut()).as_chunks_mut::<N>().0;
         for (&mask, sum) in self.masks.iter().zip(sums) {
-            let mut total = if self.first { [simd.splat_f64s(0.0); N] } else { *sum };
+            let mut total = if self.first { [T::zeros(simd); N] } else { *sum };
             for t in 0..GROUP / 4 {
                 let row = &table[16 * t + (mask >> (4 * t) & 15) as usize];
                 for j in 0..N {
-                    total[j] = simd.add_f64s(total[j], row[j]);
+                    total[j] = T::plus(simd, total[j], row[j]);
                 }
             }
             *sum = total;

@@ -193,6 +193,8 @@ fn direction(
     let mut square = inner(&r, &y);
     let goal = FORCING * FORCING * square;
     let mut iterations = 0;
+    let rough = program.operator.rough();
+    let products = rough.as_ref().unwrap_or(&program.operator);
     while iterations < MOST.min(limit) && square > goal {
         if iterations % ASK == 0
             && let ControlFlow::Break(status) = ask(iterations, active.value)
@@ -201,9 +203,9 @@ fn direction(
         }
         iterations += 1;
         let out = MatMut::from_column_major_slice_mut(&mut fp, n, 1);
-        program.operator.apply_into(p.as_ref(), out);
+        products.apply_into(p.as_ref(), out);
         curvature.apply(&fp, &mut along);
-        program.operator.adjoint_into(as_column(&along), q.as_mut());
+        products.adjoint_into(as_column(&along), q.as_mut());
         for c in 0..k {
             let (u, p) = (column(&unit, c), column(&p, c));
             let radial = dot(u, p);
@@ -221,7 +223,9 @@ fn direction(
             axpy(step, column(&p, c), column_mut(&mut x, c));
             axpy(-step, column(&q, c), column_mut(&mut r, c));
         }
-        axpy(step, &fp, &mut fx);
+        if rough.is_none() {
+            axpy(step, &fp, &mut fx);
+        }
         preconditioner.apply(&r, &mut y);
         let next = inner(&r, &y);
         let turn = next / square;
@@ -232,6 +236,9 @@ fn direction(
                 p[i] = y[i] + turn * p[i];
             }
         }
+    }
+    if rough.is_some() {
+        fx = program.outputs(&x);
     }
     let slope = -inner(&gradient, &x);
     ControlFlow::Continue(Direction { z: x, f: fx, slope, iterations: iterations.max(1) })
