@@ -49,6 +49,8 @@ impl Solver for Fista {
 
 /// Inner iterations between two checks of the restricted gap.
 const CHECK: usize = 10;
+/// Goals, relative to the objective, for which gradients in f32 are enough.
+const ROUGH: f64 = 1e-5;
 
 /// FISTA on one restricted program; buffers are allocated once per call.
 pub(super) struct Steps {
@@ -77,6 +79,9 @@ impl Inner for Steps {
         let mut gradient = Mat::zeros(d, p);
         let mut nu = vec![0.0; n];
         let mut momentum = 1.0f64;
+        let coarse = goal > ROUGH * program.objective_at(&point.z, &point.f).abs();
+        let rough = if coarse { program.operator.rough() } else { None };
+        let gradients = rough.as_ref().unwrap_or(&program.operator);
         for iteration in 0..limit {
             if iteration % CHECK == 0 {
                 let (upper, lower) = point.gap(&mut nu, &mut gradient);
@@ -88,7 +93,7 @@ impl Inner for Steps {
                 }
             }
             loss.residual_into(&fy, &mut nu);
-            program.operator.adjoint_into(as_column(&nu), gradient.as_mut());
+            gradients.adjoint_into(as_column(&nu), gradient.as_mut());
             let value = loss.value(&fy);
             self.lipschitz *= 0.95;
             // proximal step with backtracking on the quadratic upper model

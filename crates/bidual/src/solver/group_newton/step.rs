@@ -13,8 +13,10 @@ const STEPS: usize = 6;
 const SAME: f64 = 0.2;
 /// Halvings of a step at most.
 const HALVINGS: usize = 20;
-/// Share of the gradient, in the norm of the preconditioner, that conjugate gradients may leave.
-const FORCING: f64 = 0.1;
+/// Share of the gradient, in the norm of the preconditioner, that conjugate gradients may leave: the
+/// root of `LOOSENESS` times the relative goal, within these limits.
+const FORCING: (f64, f64) = (0.1, 0.5);
+const LOOSENESS: f64 = 300.0;
 /// Conjugate-gradient iterations of a step at most.
 const MOST: usize = 250;
 /// Iterations between two questions whether to stop.
@@ -85,7 +87,7 @@ pub(super) fn newton(point: &mut Point, goal: f64, limit: usize, stop: &mut Stop
             break;
         }
         let mut ask = |k: usize, upper: f64| stop(done + k, upper.min(start.value));
-        let direction = match direction(&active, limit - done, &mut ask) {
+        let direction = match direction(&active, goal, limit - done, &mut ask) {
             ControlFlow::Continue(direction) => direction,
             ControlFlow::Break((iterations, status)) => {
                 ended.iterations += iterations;
@@ -161,9 +163,10 @@ impl Curvature {
     }
 }
 
-/// Conjugate gradients for the Newton system.
+/// Conjugate gradients for the Newton system, on the way to a gap of `goal`.
 fn direction(
     active: &Active,
+    goal: f64,
     limit: usize,
     ask: &mut Stop,
 ) -> ControlFlow<(usize, crate::solver::Status), Direction> {
@@ -191,11 +194,12 @@ fn direction(
     let mut p = y.clone();
     let mut fp = vec![0.0; n];
     let mut square = inner(&r, &y);
-    let goal = FORCING * FORCING * square;
+    let forcing = (LOOSENESS * goal / active.value.abs()).sqrt().clamp(FORCING.0, FORCING.1);
+    let enough = forcing * forcing * square;
     let mut iterations = 0;
     let rough = program.operator.rough();
     let products = rough.as_ref().unwrap_or(&program.operator);
-    while iterations < MOST.min(limit) && square > goal {
+    while iterations < MOST.min(limit) && square > enough {
         if iterations % ASK == 0
             && let ControlFlow::Break(status) = ask(iterations, active.value)
         {
