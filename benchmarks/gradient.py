@@ -3,6 +3,7 @@
 
     gradient.py ends --data DIR --work DIR [--only SET,SET]      train everything, keep the ends
     gradient.py race --data DIR --work DIR [--bidual PATH] [--out FILE.md]
+    gradient.py every --data DIR --work DIR [--only SET,SET] [--bidual PATH]
 
 `ends` trains plain ReLU networks of 500 neurons in torch: Adam and SGD with momentum 0.9, full batch
 and batches of 64, five learning rates each, on six real tables and two λ. A rate is cut to 0.3 of
@@ -14,10 +15,15 @@ result is kept in DIR/ends.json; what is there is not run again.
 it best (one or two), then bidual with its default settings and a limit of 60 s, and writes who was where when. The
 clock of torch does not run while the objective is checked.
 
+`every` keeps the curves of all 20 runs at 0.1 λ_max on one thread, of scikit-learn's MLP (Adam, five rates, and L-BFGS,
+100 neurons), and of bidual, in DIR/every.json for docs/figures/floor.py. scikit-learn leaves the hidden bias out of its
+weight decay; its networks are judged by the objective below like all others.
+
 The objective is bidual's: mean loss (squared: half the squared error) + λ Σ ‖w_j‖|a_j|, the hidden
 bias as a weight, the output bias free; torch minimises its weight-decay form and is credited with the
 balanced one, which is never larger. Features and real targets are standardised. `bidual certify` reads
-torch's best network and must find the same objective. Needs numpy and torch.
+torch's best network and must find the same objective. Needs numpy and torch, and
+`every` scikit-learn.
 """
 
 import argparse
@@ -157,6 +163,57 @@ def within(curve, value):
     return next((s for s, v in curve if v <= value), None)
 
 
+def closing(args, table, lam):
+    """bidual's report, and (seconds, objective) and (seconds, proved bound) on the way."""
+    history = args.work / "history.csv"
+    report = bidual(args, table, f"abs:{lam!r}", ["--history", history, "--time-limit", "60s"])
+    rows = list(csv.DictReader(history.open()))
+    return report, *([(float(r["seconds"]), float(r[key])) for r in rows] for key in ("upper", "lower"))
+
+
+def sklearn_curve(problem, x, y, solver, rate):
+    """(seconds, objective) of scikit-learn's MLP; L-BFGS only at its end."""
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+    kind = MLPClassifier if problem.classes else MLPRegressor
+    alpha = problem.lam * (len(y) if solver == "lbfgs" else BATCH)  # it divides by the samples of a batch
+    model = kind((100,), solver=solver, alpha=alpha, batch_size=BATCH, learning_rate_init=rate, random_state=0, max_iter=2000, tol=1e-9)
+    curve, clock, net = [], 0.0, torch.nn.Sequential(torch.nn.Linear(x.shape[1], 100), torch.nn.ReLU(), torch.nn.Linear(100, 1))
+    for _ in range(1 if solver == "lbfgs" else 40):
+        started = time.perf_counter()
+        for _ in range(10):
+            if solver == "lbfgs":
+                model.fit(x, y)
+                break
+            model.partial_fit(x, y, *([np.unique(y)] if problem.classes else []))
+        clock += time.perf_counter() - started
+        with torch.no_grad():
+            for layer, w, b in zip((net[0], net[2]), model.coefs_, model.intercepts_):
+                layer.weight.copy_(torch.tensor(w.T))
+                layer.bias.copy_(torch.tensor(b))
+        curve.append((clock, problem.objective(net)))
+    return curve
+
+
+def every(args):
+    torch.set_num_threads(1)
+    path = args.work / "every.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    for name in args.only or SETS:
+        x, y, table = prepare(args, name)
+        here = known.setdefault(f"{name} {FRACTIONS[0]}", {"torch": {}, "sklearn": {}})
+        here["lambda"] = here.get("lambda") or bidual(args, table, FRACTIONS[0], ["--time-limit", "1s"])["lambda"]
+        problem = Problem(x, y, SETS[name], here["lambda"])
+        _, here["bidual"], here["lower"] = closing(args, table, here["lambda"])
+        for solver, rate in [("lbfgs", 1e-3)] + [("adam", rate) for rate in RATES["Adam"]]:
+            key = f"{solver}, rate {rate:g}"
+            here["sklearn"][key] = here["sklearn"].get(key) or sklearn_curve(problem, x, y, solver, rate)
+        for run in RUNS:
+            here["torch"][name_of(run)] = here["torch"].get(name_of(run)) or train(problem, *run)[0]
+            path.write_text(json.dumps(known))
+        print(name, "least:", {k: min(v for c in here[k].values() for _, v in c) for k in ("torch", "sklearn")},
+              "bidual:", here["bidual"][-1], "proved:", max(v for _, v in here["lower"]), flush=True)
+
+
 def race(args):
     known = json.loads((args.work / "ends.json").read_text())
     rows, curves = [], {}
@@ -182,10 +239,7 @@ def race(args):
                 capture_output=True, text=True).stdout)
             if abs(seen["objective"] - curve[-1][1]) > 1e-6 * curve[-1][1]:
                 sys.exit(f"{name}: torch's network has the objective {curve[-1][1]} here and {seen['objective']} in bidual")
-            history = args.work / "history.csv"
-            report = bidual(args, table, f"abs:{here['lambda']!r}", ["--history", history, "--time-limit", "60s"])
-            steps = [(float(r["seconds"]), float(r["upper"])) for r in csv.DictReader(history.open())]
-            lower = [(float(r["seconds"]), float(r["lower"])) for r in csv.DictReader(history.open())]
+            report, steps, lower = closing(args, table, here["lambda"])
             least = min([here[name_of(run)] for run in finished] + [end])
             met = within(steps, least) or (report["seconds"] if report["objective"] <= least else None)
             near = within(steps, 1.001 * least)
@@ -208,7 +262,7 @@ def race(args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["ends", "race"])
+    parser.add_argument("what", choices=["ends", "race", "every"])
     parser.add_argument("--data", required=True, type=pathlib.Path)
     parser.add_argument("--work", required=True, type=pathlib.Path)
     parser.add_argument("--bidual", default="target/release/bidual")
@@ -220,7 +274,7 @@ def main():
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | more)
     args.work.mkdir(parents=True, exist_ok=True)
     torch.set_flush_denormal(True)  # dead neurons decay through denormal numbers, which are slow
-    {"ends": ends, "race": race}[args.what](args)
+    {"ends": ends, "race": race, "every": every}[args.what](args)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@
 //!     [--cones] [--threads 1] [--time-limit SECONDS] [--repeat 1]
 //! ```
 //!
-//! X is n×d, y has n entries (±1 for the logistic loss), the patterns are n×P zeros and ones. LOSS
+//! X is n×d (in f32 it is kept so), y has n entries (±1 for the logistic loss), the patterns are n×P zeros and ones. LOSS
 //! is `squared` or `logistic`, a mean over the rows and without an intercept; λ is absolute.
 //! With `--cones` there are two columns with cones per pattern, 2i for output weight +1 and 2i+1 for −1.
 //! Prints a line of JSON per λ: `seconds` (wall) and `cpu_seconds` (of all threads, null where
@@ -28,7 +28,7 @@ use bidual::path::{lambda_grid, predict};
 use bidual::regularizer::GroupL2;
 use bidual::solver::{Deadline, Progress, Solution, Solver, SparseColumns};
 use bidual::{Mat, Program};
-use bidual_io::table::{Column, read_table, write_npy};
+use bidual_io::table::{Column, Single, read_npy_f32, read_table, write_npy};
 use std::error::Error;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -108,12 +108,11 @@ fn program(
     loss: &str,
     cones: bool,
 ) -> Result<Program, Box<dyn Error>> {
-    let (x, mut y) = (columns(x)?, columns(y)?);
-    let (n, y) = (x[0].len(), y.remove(0));
+    let (data, y) = (Data::read(x, cones)?, columns(y)?.remove(0));
+    let n = data.rows();
     if y.len() != n {
         return Err(format!("X has {n} rows, y has {}", y.len()).into());
     }
-    let x = Mat::from_fn(n, x.len(), |i, j| x[j][i]);
     let mut gates = Patterns::new(n);
     for column in columns(patterns)? {
         if column.len() != n {
@@ -126,18 +125,45 @@ fn program(
         "logistic" => Arc::new(Logistic::new(y, None)?),
         other => return Err(format!("the loss {other:?} is neither squared nor logistic").into()),
     };
-    let (x, gates) = (Arc::new(x), Arc::new(gates));
-    let operator = match cones {
-        true => Gated::signed(x.clone(), gates.clone()),
-        false => Gated::unsigned(x.clone(), gates.clone()),
+    let gates = Arc::new(gates);
+    let (operator, constraint) = match data {
+        Data::Single(x) => (Gated::unsigned_f32(&x.values, x.columns, gates)?, None),
+        Data::Double(x) if cones => {
+            let cones = Constraint::new(HalfSpaces::signed(x.clone(), gates.clone()));
+            (Gated::signed(x, gates), Some(cones))
+        }
+        Data::Double(x) => (Gated::unsigned(x, gates), None),
     };
     Ok(Program {
         loss,
         operator: Arc::new(operator),
         regularizer: Arc::new(GroupL2::new()),
-        constraint: cones.then(|| Constraint::new(HalfSpaces::signed(x, gates))),
+        constraint,
         lambda: 0.0,
     })
+}
+
+/// X as its file has it: data in f32 stay so, except where cones need them in f64.
+enum Data {
+    Single(Single),
+    Double(Arc<Mat>),
+}
+
+impl Data {
+    fn read(path: &str, cones: bool) -> Result<Self, Box<dyn Error>> {
+        if !cones && let Some(single) = read_npy_f32(Path::new(path))? {
+            return Ok(Self::Single(single));
+        }
+        let x = columns(path)?;
+        Ok(Self::Double(Arc::new(Mat::from_fn(x[0].len(), x.len(), |i, j| x[j][i]))))
+    }
+
+    fn rows(&self) -> usize {
+        match self {
+            Self::Single(x) => x.rows,
+            Self::Double(x) => x.nrows(),
+        }
+    }
 }
 
 impl Task {

@@ -12,7 +12,7 @@ pub(crate) mod npz;
 mod parquet;
 
 pub use csv::read_csv_bytes;
-pub use npy::{read_npy_bytes, write_npy};
+pub use npy::{Single, read_npy_bytes, read_npy_f32, write_npy};
 pub use npz::read_npz_bytes;
 #[cfg(feature = "parquet")]
 pub use parquet::read_parquet_bytes;

@@ -245,12 +245,44 @@ fn blocks_are_what_they_say() {
     }
 }
 
+/// Data in f32 give the operator of the same numbers in f64, and its rough products.
+#[test]
+fn data_in_single_precision() {
+    for (n, d, p) in [(70, 3, 5), (130, 17, 40), (513, 33, 70), (20, 70, 2)] {
+        let (x, patterns, mut r) = data(n, d, p, 31);
+        let single: Vec<f32> = (0..n * d).map(|k| x[(k / d, k % d)] as f32).collect();
+        let widened = Mat::from_fn(n, d, |i, j| f64::from(single[i * d + j]));
+        let a = Gated::unsigned_f32(&single, d, patterns.clone()).unwrap();
+        let b = Gated::unsigned(Arc::new(widened), patterns);
+        check(&a, &mut r);
+        check_restriction(&a, &mut r);
+        check_rough(&a, &mut r);
+        let z = r.matrix(d, p);
+        assert_eq!(apply(&a, &z), apply(&b, &z));
+        let nu = r.matrix(n, 1);
+        assert_eq!(adjoint(&a, &nu), adjoint(&b, &nu));
+        assert!((0..p).all(|c| a.block(c) == b.block(c)));
+    }
+}
+
+#[test]
+fn bad_data_in_single_precision() {
+    let (_, patterns, _) = data(10, 2, 3, 1);
+    let message =
+        |x: &[f32], d| Gated::unsigned_f32(x, d, patterns.clone()).err().unwrap().to_string();
+    assert!(message(&[0.0; 19], 2).contains("19 numbers are not 10 rows"));
+    assert!(message(&[], 0).contains("are not 10 rows"));
+    let mut x = [1.0; 20];
+    x[7] = f32::NAN;
+    assert!(message(&x, 2).contains("x[3, 1] is NaN"));
+}
+
 /// Data that f32 cannot hold have no products in it.
 #[test]
 fn rough_products_know_their_range() {
     let (_, patterns, _) = data(40, 2, 3, 4);
-    for size in [1e-30, 1e30, f64::MAX] {
-        let x = Mat::from_fn(40, 2, |i, j| if (i, j) == (7, 1) { size } else { 1.0 });
+    for size in [0.0, 1e-30, 1e30, f64::MAX] {
+        let x = Mat::from_fn(40, 2, |i, j| if (i, j) == (7, 1) { size } else { 1e-3 * size });
         assert!(Gated::unsigned(Arc::new(x), patterns.clone()).rough().is_none());
     }
 }

@@ -1,6 +1,8 @@
 //! NumPy's NPY format: headers of versions 1 to 3, numeric element types.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
+use std::path::Path;
 
 use super::{Column, Places, Table};
 use crate::error::Error;
@@ -37,6 +39,68 @@ pub fn read_npy_bytes(bytes: &[u8], source: &str) -> Result<Table, Error> {
     };
     let (names, data) = input_columns(&array.values, rows, columns);
     Table::new(source, names, data, rows, Places::Rows)
+}
+
+/// A matrix of 32-bit floats, as it is in the file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Single {
+    /// Number of rows.
+    pub rows: usize,
+    /// Number of columns.
+    pub columns: usize,
+    /// Row by row: entry (i, j) at `i * columns + j`.
+    pub values: Vec<f32>,
+}
+
+/// Reads an NPY matrix of 32-bit floats without widening it, for
+/// `bidual::operator::Gated::unsigned_f32`; `None` if its elements are of another type.
+/// Memory: 4 bytes an element.
+///
+/// # Errors
+/// Files that cannot be read, damaged or truncated ones, arrays that are not rows × columns.
+pub fn read_npy_f32(path: &Path) -> Result<Option<Single>, Error> {
+    let file = path.display().to_string();
+    let read = |cause| Error::Read { file: file.clone(), cause };
+    let damaged = |reason: String| Error::Damaged { file: file.clone(), format: "NPY", reason };
+    if path.is_dir() {
+        return Err(Error::IsDirectory { file });
+    }
+    let mut source = BufReader::new(File::open(path).map_err(read)?);
+    // the header of any NPY file that NumPy writes is far shorter
+    let mut start = vec![];
+    source.by_ref().take(1 << 16).read_to_end(&mut start).map_err(read)?;
+    let (text, rest) = split(&start).ok_or_else(|| damaged("no NPY header".into()))?;
+    let header =
+        Header::parse(text).ok_or_else(|| damaged("the header cannot be parsed".into()))?;
+    let element = Element::parse(&header.descr);
+    let Some(element) = element.filter(|e| (e.kind, e.size) == (b'f', 4)) else { return Ok(None) };
+    let [rows, columns] = *header.shape.as_slice() else {
+        return Err(Error::ArrayShape {
+            file,
+            array: "the array".to_owned(),
+            found: shape_text(&header.shape),
+            expected: "two dimensions; reshape it to rows × columns",
+        });
+    };
+    let bytes = source.get_ref().metadata().map_err(read)?.len();
+    let held = bytes.saturating_sub((start.len() - rest.len()) as u64);
+    let count = rows.checked_mul(columns).filter(|c| c.checked_mul(4) == Some(held as usize));
+    let Some(count) = count else {
+        return Err(damaged(format!(
+            "the shape {} of {} does not match the {held} bytes of data",
+            shape_text(&header.shape),
+            header.descr
+        )));
+    };
+    let mut values = vec![0f32; count];
+    let mut data = rest.chain(source);
+    let mut word = [0; 4];
+    for k in 0..count {
+        data.read_exact(&mut word).map_err(read)?;
+        let at = if header.fortran_order { k % rows * columns + k / rows } else { k };
+        values[at] = element.value(&word) as f32;
+    }
+    Ok(Some(Single { rows, columns, values }))
 }
 
 /// Names `x0`, `x1`, … and the columns of a row-major rows × columns matrix.
@@ -335,6 +399,35 @@ mod tests {
         let mut bytes = Vec::new();
         write_npy(&mut bytes, &[&a]).unwrap();
         assert_eq!(parse(&bytes, "t", "a").unwrap().shape, [3]);
+    }
+
+    #[test]
+    fn single_precision_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.npy");
+        let read = |descr: &str, order: &str, shape: &str, data: &[u8]| {
+            let header =
+                format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}}}");
+            std::fs::write(&path, file(&header, data)).unwrap();
+            read_npy_f32(&path)
+        };
+        let numbers = [1.5f32, -2.0, 3.0, f32::MIN_POSITIVE, 5.0, 0.1];
+        let little = numbers.map(f32::to_le_bytes).concat();
+        let found = read("<f4", "False", "(2, 3)", &little).unwrap().unwrap();
+        assert_eq!((found.rows, found.columns), (2, 3));
+        assert_eq!(found.values, numbers);
+        let big = numbers.map(f32::to_be_bytes).concat();
+        let found = read(">f4", "True", "(2, 3)", &big).unwrap().unwrap();
+        assert_eq!(found.values, [0, 2, 4, 1, 3, 5].map(|k| numbers[k]));
+        assert_eq!(read("<f8", "False", "(3,)", &little).unwrap(), None);
+        let message =
+            |shape, data: &[u8]| read("<f4", "False", shape, data).unwrap_err().to_string();
+        assert!(message("(6,)", &little).contains("(6,)"));
+        assert!(message("(2, 4)", &little).contains("does not match the 24 bytes"));
+        assert!(message("(18446744073709551615, 3)", &little).contains("does not match"));
+        assert!(read_npy_f32(folder.path()).is_err());
+        std::fs::write(&path, b"not an array").unwrap();
+        assert!(read_npy_f32(&path).unwrap_err().to_string().contains("no NPY header"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::newton::Newton;
 use super::ties::Neuron;
 use crate::linalg::{Mat, column, dot};
 use crate::loss::Loss;
+use pulp::Arch;
 
 /// Buffers of a search.
 pub(super) struct Scratch {
@@ -56,15 +57,15 @@ impl Newton<'_> {
         let (mut value, mut slope) = (0.0, 0.0);
         for (j, neuron) in neurons.iter().enumerate() {
             let s = neuron.sign;
-            for (((f, df), a), b) in
-                f.iter_mut().zip(df.iter_mut()).zip(column(t0, j)).zip(column(td, j))
-            {
-                let at = a + t * b;
-                let on = at > 0.0 || (at == 0.0 && *b > 0.0);
-                let (a, b) = if on { (s * at, s * b) } else { (0.0, 0.0) };
-                *f += a;
-                *df += b;
-            }
+            Arch::new().dispatch(|| {
+                let outputs = f.iter_mut().zip(df.iter_mut());
+                for ((f, df), (a, b)) in outputs.zip(column(t0, j).iter().zip(column(td, j))) {
+                    let at = a + t * b;
+                    let on = at > 0.0 || (at == 0.0 && *b > 0.0);
+                    *f += if on { s * at } else { 0.0 };
+                    *df += if on { s * b } else { 0.0 };
+                }
+            });
             let (v, dv) = (self.penalised(&neuron.v), self.penalised(column(d, j)));
             let (vv, vd, dd) = (dot(v, v), dot(v, dv), dot(dv, dv));
             let size = (vv + t * (2.0 * vd + t * dd)).max(0.0).sqrt();

@@ -12,6 +12,7 @@ use crate::linalg::{
 };
 use crate::loss::Loss;
 use crate::solver::weighted_gram;
+use pulp::Arch;
 use rayon::prelude::*;
 use std::ops::ControlFlow;
 
@@ -117,9 +118,11 @@ impl<'a> Smooth<'a> {
         let mut decay = 0.0;
         for (j, (s, delta)) in stage.signs.iter().zip(&stage.deltas).enumerate() {
             let (half, square, eta) = (0.5 * s, delta * delta, delta / self.radius);
-            for (f, t) in f.iter_mut().zip(column(t, j)) {
-                *f += half * (t + (t * t + square).sqrt());
-            }
+            Arch::new().dispatch(|| {
+                for (f, t) in f.iter_mut().zip(column(t, j)) {
+                    *f += half * (t + (t * t + square).sqrt());
+                }
+            });
             decay += norm(self.penalised(v, j)).hypot(eta) - eta;
         }
         self.loss.value(f) + self.lambda * decay
@@ -217,11 +220,14 @@ impl<'a> Smooth<'a> {
         let (n, p) = (self.x.nrows(), self.x.ncols());
         let (s, delta) = (stage.signs[j], stage.deltas[j]);
         let (mut slope, mut bend) = (vec![0.0; n], vec![0.0; n]);
-        for (i, t) in column(&point.t, j).iter().enumerate() {
-            let root = (t * t + delta * delta).sqrt();
-            slope[i] = s * 0.5 * (1.0 + t / root);
-            bend[i] = (-s * nu[i]).max(0.0) * 0.5 * (delta / root).powi(2) / root;
-        }
+        Arch::new().dispatch(|| {
+            let samples = column(&point.t, j).iter().zip(nu);
+            for ((t, nu), (slope, bend)) in samples.zip(slope.iter_mut().zip(&mut bend)) {
+                let root = (t * t + delta * delta).sqrt();
+                *slope = s * 0.5 * (1.0 + t / root);
+                *bend = (-s * nu).max(0.0) * 0.5 * (delta / root).powi(2) / root;
+            }
+        });
         let pull: Vec<f64> = slope.iter().zip(nu).map(|(a, b)| -a * b).collect();
         let mut gradient = vec![0.0; p];
         transpose_times(self.x, &pull, &mut gradient);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::exponential::{signed_decays, softplus_tails};
 use super::numeric::{compensated_sum, increasing_root};
 use super::samples::{Samples, label_product};
 use super::{ConicForm, Loss, LossError};
@@ -23,11 +24,12 @@ impl Logistic {
     }
 }
 
-/// `(σ(x), σ(−x))` with `σ(x) = 1/(1 + e^{−x})`, both accurate relative to their values.
-fn sigmoids(x: f64) -> (f64, f64) {
-    let e = (-x.abs()).exp();
+/// `(σ(m), σ(−m))` at the margin m, both accurate relative to their values, from
+/// `decay = ±e^{−|m|}` with the sign of m.
+fn sigmoids(decay: f64) -> (f64, f64) {
+    let e = decay.abs();
     let (large, small) = (1.0 / (1.0 + e), e / (1.0 + e));
-    if x >= 0.0 { (large, small) } else { (small, large) }
+    if decay.is_sign_negative() { (small, large) } else { (large, small) }
 }
 
 /// `p ln p + (1−p) ln(1−p)` for `p ∈ [0, 1]`, and the magnitude that carries its rounding error:
@@ -55,16 +57,20 @@ impl Loss for Logistic {
     }
 
     fn value(&self, f: &[f64]) -> f64 {
-        self.data.value(f, |f, y| self.sample_value(f, y))
+        self.data.check(f);
+        let samples = f.iter().zip(softplus_tails(f)).zip(self.data.y.iter().zip(&self.data.w));
+        let weighty = samples.filter(|(_, (_, w))| **w > 0.0);
+        compensated_sum(weighty.map(|((f, tail), (y, w))| w * (tail + (-y * f).max(0.0))))
     }
 
     fn residual_into(&self, f: &[f64], nu: &mut [f64]) {
-        self.data.map_into(f, nu, |f, y, w| y * (w * sigmoids(y * f).1));
+        let decays = signed_decays(f, 0.0);
+        self.data.map_into(&decays, nu, |e, y, w| y * (w * sigmoids(y * e).1));
     }
 
     fn hessian_diagonal_into(&self, f: &[f64], out: &mut [f64]) {
-        self.data.map_into(f, out, |f, _, w| {
-            let (a, b) = sigmoids(f);
+        self.data.map_into(&signed_decays(f, 0.0), out, |e, _, w| {
+            let (a, b) = sigmoids(e);
             w * (a * b)
         });
     }
@@ -122,8 +128,8 @@ impl Loss for Logistic {
         let (lo, hi) = (odds - high - slack, odds - low + slack);
         let mean = compensated_sum(self.data.zip(f).map(|(f, _, w)| w * f)) / (positive + negative);
         let c = increasing_root(lo, hi, odds - mean, f64::EPSILON / 4.0, |c| {
-            self.data.derivative(f, |f, y, w| {
-                let (hit, miss) = sigmoids(y * (f + c));
+            self.data.derivative(&signed_decays(f, c), |e, y, w| {
+                let (hit, miss) = sigmoids(y * e);
                 (-y * (w * miss), w * (hit * miss))
             })
         });

@@ -33,6 +33,7 @@
 
 mod absolute;
 mod error;
+mod exponential;
 mod hinge;
 mod huber;
 mod intercept;

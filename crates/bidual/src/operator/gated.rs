@@ -1,9 +1,11 @@
 //! Σ_i σ_i D_i X z_i: the model operator of gated and exact ReLU networks.
 
+use super::samples::{Products, Samples};
 use super::tables::{GROUP, Number, Rows, transpose};
 use super::{LinearOperator, MeanField, Scratch, Spectrum};
 use crate::arrangement::Patterns;
-use crate::linalg::{Mat, column, column_mut, eigen, gemm};
+use crate::linalg::{Mat, column_mut, eigen, gemm};
+use crate::{Error, Result};
 use faer::{MatMut, MatRef};
 use rayon::prelude::*;
 use std::collections::HashMap;
@@ -16,22 +18,19 @@ const KERNEL_COLUMNS: usize = 128;
 /// Patterns of an adjoint tile, at most and at least.
 const ADJOINT_PATTERNS: (usize, usize) = (512, 64);
 
-/// Entries of data, and of vectors beside their largest, that f32 can hold.
-const SINGLE: (f64, f64) = (1e-12, 1e12);
+/// Below so many multiplications a product takes some tens of microseconds.
+const WORTH_THREADS: usize = 4_000_000;
 
 /// A z = Σ_c σ_c D_{p(c)} X z_c for a list of columns c = (pattern p, sign σ = ±1).
 ///
 /// X is n×d, the patterns are bit-packed, and the n×dP matrix is never formed: both products are
 /// sums of rows chosen by bits, by tables of partial sums: a quarter of the additions of a product
-/// with a dense matrix and none of its multiplications. Memory beside X and the patterns: X once
-/// more by rows, and nP/8 bytes for each direction that is used.
+/// with a dense matrix and none of its multiplications. Memory beside the patterns: X by rows, once
+/// more in f32 where rough products are used, and nP/8 bytes for each direction that is used.
 #[derive(Clone)]
 pub struct Gated {
-    x: Arc<Mat>,
-    rows: Arc<Rows<f64>>,
-    /// The rows in f32, once they were asked for; `None` inside if they are out of its range.
-    single: Arc<OnceLock<Option<Rows<f32>>>>,
-    /// Products use `single`.
+    x: Arc<Samples>,
+    /// Products are in f32.
     rough: bool,
     patterns: Arc<Patterns>,
     /// (pattern, sign) of each column of z.
@@ -59,28 +58,44 @@ impl Gated {
     /// One column per pattern, all with sign +1 (gated networks).
     pub fn unsigned(x: Arc<Mat>, patterns: Arc<Patterns>) -> Self {
         let columns = (0..patterns.len() as u32).map(|p| (p, 1.0)).collect();
-        Self::with_columns(x, patterns, columns)
+        Self::with_columns(Samples::double(&x), patterns, columns)
+    }
+
+    /// [`Gated::unsigned`] on data in f32: n rows of `d` numbers, one after the other, which may be
+    /// a memory map. They are kept in f32 and widened product by product: there is no copy in f64,
+    /// and no other rounding.
+    pub fn unsigned_f32(x: &[f32], d: usize, patterns: Arc<Patterns>) -> Result<Self> {
+        let n = patterns.samples();
+        if d == 0 || n.checked_mul(d) != Some(x.len()) {
+            return Err(Error::Data(format!(
+                "{} numbers are not {n} rows (as the patterns have) of {d}: give n·d numbers, row by row",
+                x.len()
+            )));
+        }
+        if let Some(at) = x.iter().position(|v| !v.is_finite()) {
+            return Err(Error::Data(format!(
+                "x[{}, {}] is {}: every feature must be finite; fill it in or drop the row",
+                at / d,
+                at % d,
+                x[at]
+            )));
+        }
+        let columns = (0..patterns.len() as u32).map(|p| (p, 1.0)).collect();
+        Ok(Self::with_columns(Samples::single(x, d), patterns, columns))
     }
 
     /// Two columns per pattern, 2p with sign +1 and 2p+1 with sign −1 (ReLU networks:
     /// positive and negative output weights).
     pub fn signed(x: Arc<Mat>, patterns: Arc<Patterns>) -> Self {
         let columns = (0..patterns.len() as u32).flat_map(|p| [(p, 1.0), (p, -1.0)]).collect();
-        Self::with_columns(x, patterns, columns)
+        Self::with_columns(Samples::double(&x), patterns, columns)
     }
 
-    fn with_columns(x: Arc<Mat>, patterns: Arc<Patterns>, columns: Vec<(u32, f64)>) -> Self {
-        let mut squares = vec![0.0; x.nrows()];
-        for j in 0..x.ncols() {
-            squares.iter_mut().zip(column(&x, j)).for_each(|(s, v)| *s += v * v);
-        }
-        let row_norms = Arc::new(squares.into_iter().map(f64::sqrt).collect());
-        let rows = Arc::new(Rows::of(&x));
+    fn with_columns(x: Samples, patterns: Arc<Patterns>, columns: Vec<(u32, f64)>) -> Self {
+        let row_norms = Arc::new(x.norms());
         let (gates, gate_of) = different(&columns);
         Self {
-            x,
-            rows,
-            single: Arc::default(),
+            x: Arc::new(x),
             rough: false,
             patterns,
             columns,
@@ -106,7 +121,7 @@ impl Gated {
     /// Bits of the gates, word by word of samples.
     fn masks_by_sample(&self) -> &[u32] {
         self.by_sample.get_or_init(|| {
-            let groups = self.x.nrows().div_ceil(GROUP);
+            let groups = self.x.shape().0.div_ceil(GROUP);
             let half = |gate: u32, g: usize| {
                 (self.patterns.bits(gate as usize)[g / 2] >> (GROUP * (g % 2))) as u32
             };
@@ -116,7 +131,7 @@ impl Gated {
 
     /// Bits of the samples, word by word of the gates `used`.
     fn masks_by_gate(&self, used: &[usize]) -> Vec<u32> {
-        let n = self.x.nrows();
+        let n = self.x.shape().0;
         let mut masks = vec![0u32; used.len().div_ceil(GROUP) * n];
         for (used, masks) in used.chunks(GROUP).zip(masks.chunks_mut(n)) {
             for (g, masks) in masks.chunks_mut(GROUP).enumerate() {
@@ -132,13 +147,13 @@ impl Gated {
         masks
     }
 
-    /// The rows that products use if they are rough.
-    fn single(&self) -> Option<&Rows<f32>> {
-        self.single.get().and_then(Option::as_ref).filter(|_| self.rough)
-    }
-
-    fn forward<T: Number>(&self, rows: &Rows<T>, z: MatRef<'_, f64>, mut out: MatMut<'_, f64>) {
-        let (n, d, count) = (self.x.nrows(), self.x.ncols(), self.gates.len());
+    fn forward<D: Number, T: Number>(
+        &self,
+        rows: &Rows<D>,
+        z: MatRef<'_, f64>,
+        mut out: MatMut<'_, f64>,
+    ) {
+        let ((n, d), count) = (self.x.shape(), self.gates.len());
         self.scratch.with(count * d + n, |buffer| {
             let (sums, f) = buffer.split_at_mut(count * d);
             // columns that are exactly zero cost nothing
@@ -151,15 +166,14 @@ impl Gated {
             } else {
                 self.by_gate.get_or_init(|| self.masks_by_gate(&(0..count).collect::<Vec<_>>()))
             };
-            let z = if 2 * used.len() < count {
-                Rows::transposed(d, used.len(), |j, k| sums[used[k] * d + j])
+            let z: Rows<T> = if 2 * used.len() < count {
+                rows.like(used.len(), |k, j| sums[used[k] * d + j])
             } else {
-                Rows::transposed(d, count, |j, k| sums[k * d + j])
+                rows.like(count, |k, j| sums[k * d + j])
             };
             f.fill(0.0);
-            f.par_chunks_mut(FORWARD_ROWS).enumerate().for_each(|(t, tile)| {
-                let first = t * FORWARD_ROWS;
-                let count = tile.len();
+            in_tiles(f, FORWARD_ROWS, n * d * used.len(), |t, tile| {
+                let (first, count) = (t * FORWARD_ROWS, tile.len());
                 let words = |g: usize| &masks[g * n + first..][..count];
                 self.scratch.with_vec(|space| rows.products(first, &z, words, space, tile));
             });
@@ -167,8 +181,13 @@ impl Gated {
         });
     }
 
-    fn backward<T: Number>(&self, rows: &Rows<T>, r: MatRef<'_, f64>, mut out: MatMut<'_, f64>) {
-        let (n, d, count) = (self.x.nrows(), self.x.ncols(), self.gates.len());
+    fn backward<D: Number, T: Number>(
+        &self,
+        rows: &Rows<D>,
+        r: MatRef<'_, f64>,
+        mut out: MatMut<'_, f64>,
+    ) {
+        let ((n, d), count) = (self.x.shape(), self.gates.len());
         let masks = self.masks_by_sample();
         self.scratch.with(count * d + n, |buffer| {
             let (sums, contiguous) = buffer.split_at_mut(count * d);
@@ -177,10 +196,10 @@ impl Gated {
             let contiguous = &*contiguous;
             let (most, least) = ADJOINT_PATTERNS;
             let size = count.div_ceil(rayon::current_num_threads()).clamp(least, most);
-            sums.par_chunks_mut((size * d).max(1)).enumerate().for_each(|(t, tile)| {
+            in_tiles(sums, (size * d).max(1), n * d * count, |t, tile| {
                 let (first, k) = (t * size, tile.len() / d);
                 let words = |g: usize| &masks[g * count + first..][..k];
-                self.scratch.with_vec(|space| rows.sums(contiguous, words, space, tile));
+                self.scratch.with_vec(|space| rows.sums::<T>(contiguous, words, space, tile));
             });
             for (c, (&gate, &(_, sign))) in self.gate_of.iter().zip(&self.columns).enumerate() {
                 let (from, sign) = (&sums[gate as usize * d..][..d], scale * sign);
@@ -191,13 +210,28 @@ impl Gated {
 
     /// σ_c z_c summed over the columns of each gate (a row each), and which gates are used.
     fn by_gates(&self, z: MatRef<'_, f64>, sums: &mut [f64]) -> Vec<usize> {
-        let d = self.x.ncols();
+        let d = self.x.shape().1;
         sums.fill(0.0);
         for (c, (&gate, &(_, sign))) in self.gate_of.iter().zip(&self.columns).enumerate() {
             let to = &mut sums[gate as usize * d..][..d];
             to.iter_mut().zip(z.col(c).iter()).for_each(|(to, v)| *to += sign * v);
         }
         (0..self.gates.len()).filter(|g| sums[g * d..][..d].iter().any(|v| *v != 0.0)).collect()
+    }
+}
+
+/// Runs `work` on the tiles of `values`, on several threads where `products`, the multiplications
+/// of the dense product, are worth waking them.
+fn in_tiles(
+    values: &mut [f64],
+    size: usize,
+    products: usize,
+    work: impl Fn(usize, &mut [f64]) + Sync,
+) {
+    if products < WORTH_THREADS {
+        values.chunks_mut(size).enumerate().for_each(|(t, tile)| work(t, tile));
+    } else {
+        values.par_chunks_mut(size).enumerate().for_each(|(t, tile)| work(t, tile));
     }
 }
 
@@ -230,34 +264,31 @@ fn different(columns: &[(u32, f64)]) -> (Vec<u32>, Vec<u32>) {
 
 impl LinearOperator for Gated {
     fn domain(&self) -> (usize, usize) {
-        (self.x.ncols(), self.columns.len())
+        (self.x.shape().1, self.columns.len())
     }
 
     fn range(&self) -> (usize, usize) {
-        (self.x.nrows(), 1)
+        (self.x.shape().0, 1)
     }
 
     fn apply_into(&self, z: MatRef<'_, f64>, out: MatMut<'_, f64>) {
-        match self.single() {
-            Some(rows) => self.forward(rows, z, out),
-            None => self.forward(&self.rows, z, out),
+        match self.x.products(self.rough) {
+            Products::Double(rows) => self.forward::<f64, f64>(rows, z, out),
+            Products::Single(rows) => self.forward::<f32, f64>(rows, z, out),
+            Products::Rough(rows) => self.forward::<f32, f32>(rows, z, out),
         }
     }
 
     fn adjoint_into(&self, r: MatRef<'_, f64>, out: MatMut<'_, f64>) {
-        match self.single() {
-            Some(rows) => self.backward(rows, r, out),
-            None => self.backward(&self.rows, r, out),
+        match self.x.products(self.rough) {
+            Products::Double(rows) => self.backward::<f64, f64>(rows, r, out),
+            Products::Single(rows) => self.backward::<f32, f64>(rows, r, out),
+            Products::Rough(rows) => self.backward::<f32, f32>(rows, r, out),
         }
     }
 
     fn rough(&self) -> Option<Arc<dyn LinearOperator>> {
-        let rows = self.single.get_or_init(|| {
-            let inside = |v: &f64| *v == 0.0 || (SINGLE.0..SINGLE.1).contains(&v.abs());
-            let fits = (0..self.x.ncols()).all(|j| column(&self.x, j).iter().all(inside));
-            fits.then(|| Rows::of(&self.x))
-        });
-        rows.is_some().then(|| Arc::new(Self { rough: true, ..self.clone() }) as Arc<_>)
+        self.x.can_be_rough().then(|| Arc::new(Self { rough: true, ..self.clone() }) as Arc<_>)
     }
 
     fn restrict(&self, columns: &[usize]) -> Arc<dyn LinearOperator> {
@@ -275,7 +306,7 @@ impl LinearOperator for Gated {
 
     fn block(&self, c: usize) -> Mat {
         let (pattern, sign) = self.columns[c];
-        let mut block = Mat::clone(&self.x);
+        let mut block = self.x.slice(0, self.x.shape().0);
         for j in 0..block.ncols() {
             for (i, v) in column_mut(&mut block, j).iter_mut().enumerate() {
                 *v *= if self.patterns.get(pattern as usize, i) { sign } else { 0.0 };
@@ -285,8 +316,12 @@ impl LinearOperator for Gated {
     }
 
     fn each_into(&self, z: MatRef<'_, f64>, mut out: MatMut<'_, f64>) {
-        gemm(out.as_mut(), Mat::as_ref(&self.x), z, false);
-        let mut mask = vec![0.0; self.x.nrows()];
+        let n = self.x.shape().0;
+        for first in (0..n).step_by(FORWARD_ROWS) {
+            let rows = self.x.slice(first, FORWARD_ROWS.min(n - first));
+            gemm(out.as_mut().subrows_mut(first, rows.nrows()), rows.as_ref(), z, false);
+        }
+        let mut mask = vec![0.0; n];
         for (c, &(pattern, sign)) in self.columns.iter().enumerate() {
             self.patterns.expand_f64(pattern as usize, 0, &mut mask);
             out.as_mut().col_mut(c).iter_mut().zip(&mask).for_each(|(v, m)| *v *= sign * m);
@@ -295,10 +330,10 @@ impl LinearOperator for Gated {
 
     /// XXᵀ ∘ M diag(weights) Mᵀ, M the n×P matrix of the patterns.
     fn kernel(&self, weights: &[f64]) -> Option<Mat> {
-        let n = self.x.nrows();
+        let n = self.x.shape().0;
         let inner = self.inner.get_or_init(|| {
-            let mut inner = Mat::zeros(n, n);
-            gemm(inner.as_mut(), Mat::as_ref(&self.x), self.x.transpose(), false);
+            let (x, mut inner) = (self.x.slice(0, n), Mat::zeros(n, n));
+            gemm(inner.as_mut(), x.as_ref(), x.transpose(), false);
             inner
         });
         let mut sums = vec![0.0; self.gates.len()];
@@ -334,13 +369,13 @@ impl LinearOperator for Gated {
             let mut gram = Mat::zeros(d, d);
             // a tall product is faster in slices of rows
             for start in (0..n).step_by(FORWARD_ROWS) {
-                let rows = self.x.as_ref().subrows(start, FORWARD_ROWS.min(n - start));
-                gemm(gram.as_mut(), rows.transpose(), rows, true);
+                let rows = self.x.slice(start, FORWARD_ROWS.min(n - start));
+                gemm(gram.as_mut(), rows.transpose(), rows.as_ref(), true);
             }
             let (values, basis) = eigen(&gram)?;
             Some(Arc::new(Spectrum { values, basis }))
         });
-        let n = self.x.nrows().max(1) as f64;
+        let n = self.x.shape().0.max(1) as f64;
         let share = |gate: &u32| self.patterns.count_active(*gate as usize) as f64 / n;
         let shares: Vec<f64> = self.gates.iter().map(share).collect();
         let columns = self.gate_of.iter().zip(&self.columns);
@@ -353,6 +388,6 @@ impl LinearOperator for Gated {
     fn adjoint_rounding(&self, r: &[f64]) -> f64 {
         // |fl(Σ_k r_k x_k) − Σ_k r_k x_k| ≤ (n+4)·2⁻⁵³·Σ_k |r_k||x_k| entrywise
         let sum: f64 = r.iter().zip(self.row_norms.iter()).map(|(r, x)| r.abs() * x).sum();
-        ((self.x.nrows() as f64 + 4.0) * f64::EPSILON * 0.5 + self.margin) * sum
+        ((self.x.shape().0 as f64 + 4.0) * f64::EPSILON * 0.5 + self.margin) * sum
     }
 }

@@ -6,6 +6,7 @@
 
 mod gated;
 mod halfspaces;
+mod samples;
 mod tables;
 
 pub use gated::Gated;

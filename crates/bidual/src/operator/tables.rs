@@ -5,7 +5,6 @@
 //! once and shared by all patterns. The columns of X are handled in tiles of at most four vectors,
 //! so that eight tables (32 rows) fit into the first cache: 16 KiB, or 32 where vectors have 64 bytes.
 
-use crate::linalg::Mat;
 use pulp::bytemuck::{Pod, cast_slice_mut};
 use pulp::{Arch, Simd, WithSimd};
 use std::ops::{Add, Mul};
@@ -157,67 +156,93 @@ fn tiles<T: Number>(columns: usize) -> Vec<(usize, usize)> {
 macro_rules! with_width {
     ($width:expr, $call:ident, $t:ident, ($($argument:expr),*)) => {
         match $width {
-            4 => $call::<$t, 4>($($argument),*),
-            8 => $call::<$t, 8>($($argument),*),
-            12 => $call::<$t, 12>($($argument),*),
-            16 => $call::<$t, 16>($($argument),*),
-            24 => $call::<$t, 24>($($argument),*),
-            32 => $call::<$t, 32>($($argument),*),
-            48 => $call::<$t, 48>($($argument),*),
-            _ => $call::<$t, 64>($($argument),*),
+            4 => $call::<D, $t, 4>($($argument),*),
+            8 => $call::<D, $t, 8>($($argument),*),
+            12 => $call::<D, $t, 12>($($argument),*),
+            16 => $call::<D, $t, 16>($($argument),*),
+            24 => $call::<D, $t, 24>($($argument),*),
+            32 => $call::<D, $t, 32>($($argument),*),
+            48 => $call::<D, $t, 48>($($argument),*),
+            _ => $call::<D, $t, 64>($($argument),*),
         }
     };
 }
 
 /// The rows of a matrix in tiles of columns, each tile contiguous; rows are padded with zeros to a
-/// multiple of [`GROUP`].
-pub(super) struct Rows<T> {
+/// multiple of [`GROUP`]. They are kept as numbers of the kind D; sums may be of another kind T.
+pub(super) struct Rows<D> {
     columns: usize,
-    tiles: Vec<Tile<T>>,
+    tiles: Vec<Tile<D>>,
 }
 
-struct Tile<T> {
+struct Tile<D> {
     /// Of its columns in the matrix.
     first: usize,
     width: usize,
-    values: Vec<T>,
+    values: Vec<D>,
 }
 
-impl<T: Number> Rows<T> {
-    /// `value(i, j)` for `rows` × `columns`.
-    fn build(rows: usize, columns: usize, value: impl Fn(usize, usize) -> f64) -> Self {
+impl<D: Number> Rows<D> {
+    /// `value(i, j)` for `rows` rows, in tiles (first column, width) that cover the columns.
+    fn build(
+        rows: usize,
+        columns: usize,
+        tiles: Vec<(usize, usize)>,
+        value: impl Fn(usize, usize) -> f64,
+    ) -> Self {
         let padded = rows.next_multiple_of(GROUP);
         let tile = |(first, width): (usize, usize)| {
-            let mut values = vec![T::ZERO; padded * width];
+            let mut values = vec![D::ZERO; padded * width];
             for (i, row) in values.chunks_mut(width).enumerate().take(rows) {
                 for (j, to) in row.iter_mut().enumerate().take(columns - first) {
-                    *to = T::from_f64(value(i, first + j));
+                    *to = D::from_f64(value(i, first + j));
                 }
             }
             Tile { first, width, values }
         };
-        Self { columns, tiles: tiles::<T>(columns).into_iter().map(tile).collect() }
+        Self { columns, tiles: tiles.into_iter().map(tile).collect() }
     }
 
-    /// The rows of `x`.
-    pub(super) fn of(x: &Mat) -> Self {
-        Self::build(x.nrows(), x.ncols(), |i, j| x[(i, j)])
-    }
-
-    /// The columns `chosen` of a matrix with `length` rows, as rows.
-    pub(super) fn transposed(
-        length: usize,
-        chosen: usize,
+    /// `value(i, j)` for `rows` × `columns`, in tiles for sums of the kind T.
+    pub(super) fn of<T: Number>(
+        (rows, columns): (usize, usize),
         value: impl Fn(usize, usize) -> f64,
     ) -> Self {
-        Self::build(chosen, length, |k, j| value(j, k))
+        Self::build(rows, columns, tiles::<T>(columns), value)
+    }
+
+    /// `value(k, j)` for `rows` more rows with the same columns, in the same tiles.
+    pub(super) fn like<T: Number>(
+        &self,
+        rows: usize,
+        value: impl Fn(usize, usize) -> f64,
+    ) -> Rows<T> {
+        let tiles = self.tiles.iter().map(|tile| (tile.first, tile.width)).collect();
+        Rows::build(rows, self.columns, tiles, value)
+    }
+
+    /// Entry (i, j).
+    pub(super) fn value(&self, i: usize, j: usize) -> f64 {
+        let tile = &self.tiles[j / self.tiles[0].width.max(1)];
+        tile.values[i * tile.width + j - tile.first].to_f64()
+    }
+
+    /// First column, width and entries of each tile.
+    pub(super) fn each_tile(&self, mut see: impl FnMut(usize, usize, &[D])) {
+        self.tiles.iter().for_each(|tile| see(tile.first, tile.width, &tile.values));
+    }
+
+    /// The largest |entry|.
+    pub(super) fn largest(&self) -> f64 {
+        let of = |tile: &Tile<D>| tile.values.iter().fold(0.0_f64, |a, v| a.max(v.to_f64().abs()));
+        self.tiles.iter().map(of).fold(0.0, f64::max)
     }
 
     /// Σ_k r_k x_k over the rows k chosen by each mask, for the masks of one range of patterns:
     /// `masks(g)` holds bit k%32 of word g = k/32 of each. Pattern p goes to `out[p·columns..]`.
     /// Rows are summed in order, so the result does not depend on how the patterns are split into
     /// ranges. `buffer` is space.
-    pub(super) fn sums<'m>(
+    pub(super) fn sums<'m, T: Number>(
         &self,
         r: &[f64],
         masks: impl Fn(usize) -> &'m [u32],
@@ -233,7 +258,7 @@ impl<T: Number> Rows<T> {
 
     /// out_i += x_iᵀ Σ_c z_c over the columns c chosen by row i, for the rows first..: `masks(g)`
     /// holds, for each of these rows, bit c%32 of word g = c/32. `z` has the columns as rows.
-    pub(super) fn products<'m>(
+    pub(super) fn products<'m, T: Number>(
         &self,
         first: usize,
         z: &Rows<T>,
@@ -256,8 +281,8 @@ struct Place {
     width: usize,
 }
 
-fn sums_tile<'m, T: Number, const W: usize>(
-    tile: &[T],
+fn sums_tile<'m, D: Number, T: Number, const W: usize>(
+    tile: &[D],
     r: &[f64],
     masks: &dyn Fn(usize) -> &'m [u32],
     buffer: &mut Vec<f64>,
@@ -274,7 +299,7 @@ fn sums_tile<'m, T: Number, const W: usize>(
     for (g, (rows, r)) in rows.chunks(GROUP).zip(r.chunks(GROUP)).enumerate() {
         let scaled = |k: usize| {
             let scale = T::from_f64(r.get(k).copied().unwrap_or(0.0));
-            rows[k].map(|v| scale * v)
+            rows[k].map(|v| scale * T::from_f64(v.to_f64()))
         };
         arch.dispatch(Tabulate { tables: &mut tables, row: scaled });
         arch.dispatch(LookUp { tables: &tables, masks: masks(g), first: g == 0, sums });
@@ -285,8 +310,8 @@ fn sums_tile<'m, T: Number, const W: usize>(
     }
 }
 
-fn products_tile<'m, T: Number, const W: usize>(
-    x: &[T],
+fn products_tile<'m, D: Number, T: Number, const W: usize>(
+    x: &[D],
     z: &[T],
     masks: &dyn Fn(usize) -> &'m [u32],
     buffer: &mut Vec<f64>,
@@ -307,20 +332,21 @@ fn products_tile<'m, T: Number, const W: usize>(
 }
 
 /// out_i += x_iᵀ sums_i.
-struct Dots<'a, T, const W: usize> {
-    x: &'a [[T; W]],
+struct Dots<'a, D, T, const W: usize> {
+    x: &'a [[D; W]],
     sums: &'a [[T; W]],
     out: &'a mut [f64],
 }
 
-impl<T: Number, const W: usize> WithSimd for Dots<'_, T, W> {
+impl<D: Number, T: Number, const W: usize> WithSimd for Dots<'_, D, T, W> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         for ((out, x), sum) in self.out.iter_mut().zip(self.x).zip(self.sums) {
             let mut total = T::zeros(simd);
-            for (x, s) in T::vectors::<S>(x).iter().zip(T::vectors::<S>(sum)) {
+            let x = x.map(|v| T::from_f64(v.to_f64()));
+            for (x, s) in T::vectors::<S>(&x).iter().zip(T::vectors::<S>(sum)) {
                 total = T::mul_add(simd, *x, *s, total);
             }
             *out += T::sum(simd, total);

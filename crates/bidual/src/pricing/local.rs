@@ -6,6 +6,7 @@
 use super::{Candidate, Oracle};
 use crate::cone::{Gauge, Workspace, support};
 use crate::linalg::{Mat, column, column_mut, dot, gemm, norm, times, transpose_times};
+use pulp::Arch;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -232,11 +233,13 @@ impl Oracle {
         let (mut t, mut g) = (Mat::zeros(n, b), Mat::zeros(p, b));
         for _ in 0..STEPS {
             gemm(t.as_mut(), self.x.as_ref().as_ref(), trial.as_ref(), false);
-            for k in 0..b {
-                for (t, v) in column_mut(&mut t, k).iter_mut().zip(nu) {
-                    *t = if *t > 0.0 { *v } else { 0.0 };
+            Arch::new().dispatch(|| {
+                for k in 0..b {
+                    for (t, v) in column_mut(&mut t, k).iter_mut().zip(nu) {
+                        *t = if *t > 0.0 { *v } else { 0.0 };
+                    }
                 }
-            }
+            });
             gemm(g.as_mut(), self.x.as_ref().as_ref().transpose(), t.as_ref(), false);
             for k in 0..b {
                 let sign = if best[k].1 { -1.0 } else { 1.0 };
