@@ -5,6 +5,7 @@ use super::problem::Problem;
 use super::train::Training;
 use super::{Answer, status};
 use anyhow::Result;
+use bidual::certificate::relative_gap;
 use bidual::formulation::with_ones;
 use bidual::optimal_set::{Directions, OptimalSet, SetOptions, cell_directions, fit_sizes};
 use bidual::solver::Deadline;
@@ -28,7 +29,10 @@ pub fn answer(root: &Node, tolerance: f64, observer: &mut Deadline) -> Result<An
     let phi = found.features(&features);
     let free = Mat::from_fn(problem.x.nrows(), usize::from(problem.output_bias), |_, _| 1.0);
     let (sizes, rest) = fit_sizes(&phi, &free, &trained.outputs)?;
-    let set = OptimalSet::new(&phi, &free, &sizes, SetOptions::default())?;
+    // directions that differ by less are one, and they are known to the square root of the gap
+    let gap = relative_gap(trained.solution.lower, trained.value);
+    let options = SetOptions { rank_tolerance: gap.sqrt().clamp(1e-9, 1e-6), ..Default::default() };
+    let set = OptimalSet::new(&phi, &free, &sizes, options)?;
     let narrow = set.least_width()?;
     let directions: Vec<Vec<f64>> =
         (0..found.signs.len()).map(|k| found.directions.col_as_slice(k).to_vec()).collect();

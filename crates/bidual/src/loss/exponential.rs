@@ -6,7 +6,8 @@
 
 use pulp::Arch;
 
-const HIGH: f64 = 0.693_147_180_369_123_816_49;
+/// ln 2 in two parts: the products of the first with integers below 2¹¹ are exact.
+const HIGH: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000);
 const LOW: f64 = 1.908_214_929_270_587_7e-10;
 /// 1.5·2⁵²: adding it rounds to an integer, found in the last bits.
 const MAGIC: f64 = 6_755_399_441_055_744.0;
@@ -104,7 +105,7 @@ mod tests {
         for ((x, signed), tail) in x.iter().zip(signed_decays(&x, 0.0)).zip(softplus_tails(&x)) {
             let e = (-x.abs()).exp();
             assert!(near(signed.abs(), e, 3.0), "e^-|{x}|: {signed:e} {e:e}");
-            assert!(signed.abs() <= 1.0 && signed.is_sign_negative() == x.is_sign_negative());
+            assert!(signed.abs() <= 1.0 && signed.is_sign_negative() == (*x < 0.0));
             assert!(near(tail, e.ln_1p(), 3.0), "ln(1 + e^-|{x}|): {tail:e} {:e}", e.ln_1p());
         }
     }

@@ -145,11 +145,14 @@ fn lanes<T: Number>() -> usize {
     Arch::new().dispatch(Lanes::<T>(std::marker::PhantomData))
 }
 
-/// First column and width of each tile: full ones and a rest, a multiple of the vectors' length.
-fn tiles<T: Number>(columns: usize) -> Vec<(usize, usize)> {
-    let step = lanes::<T>().max(4 * size_of::<f64>() / size_of::<T>());
-    let width = |first: usize| (columns - first).min(4 * step).next_multiple_of(step);
-    (0..columns).step_by(4 * step).map(|first| (first, width(first))).collect()
+/// First column and width of each tile: full ones of four vectors and a rest of whole vectors, for
+/// sums of the kinds T and U alike.
+fn tiles<T: Number, U: Number>(columns: usize) -> Vec<(usize, usize)> {
+    let step = |lanes: usize, size: usize| lanes.max(4 * size_of::<f64>() / size);
+    let (t, u) = (step(lanes::<T>(), size_of::<T>()), step(lanes::<U>(), size_of::<U>()));
+    let (full, step) = (4 * t.min(u), t.max(u));
+    let width = |first: usize| (columns - first).min(full).next_multiple_of(step);
+    (0..columns).step_by(full).map(|first| (first, width(first))).collect()
 }
 
 /// Calls a function with the width of a tile as a constant: one to four vectors.
@@ -203,12 +206,12 @@ impl<D: Number> Rows<D> {
         Self { columns, tiles: tiles.into_iter().map(tile).collect() }
     }
 
-    /// `value(i, j)` for `rows` × `columns`, in tiles for sums of the kind T.
+    /// `value(i, j)` for `rows` × `columns`, in tiles for sums of the kinds T and D.
     pub(super) fn of<T: Number>(
         (rows, columns): (usize, usize),
         value: impl Fn(usize, usize) -> f64,
     ) -> Self {
-        Self::build(rows, columns, tiles::<T>(columns), value)
+        Self::build(rows, columns, tiles::<T, D>(columns), value)
     }
 
     /// `value(k, j)` for `rows` more rows with the same columns, in the same tiles.
@@ -343,6 +346,17 @@ impl<D: Number, T: Number, const W: usize> WithSimd for Dots<'_, D, T, W> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        if W.is_multiple_of(T::lanes::<S>()) {
+            self.vectors(simd);
+        } else {
+            self.vectors(pulp::Scalar::new());
+        }
+    }
+}
+
+impl<D: Number, T: Number, const W: usize> Dots<'_, D, T, W> {
+    #[inline(always)]
+    fn vectors<S: Simd>(self, simd: S) {
         for ((out, x), sum) in self.out.iter_mut().zip(self.x).zip(self.sums) {
             let mut total = T::zeros(simd);
             let x = x.map(|v| T::from_f64(v.to_f64()));
