@@ -11,6 +11,7 @@ use std::ops::{Add, Mul};
 
 /// Rows, or patterns, that share a mask word.
 pub(super) const GROUP: usize = 32;
+
 /// A kind of number that tables hold: f64, or f32 for products that need few digits.
 pub(super) trait Number:
     Copy + Send + Sync + Add<Output = Self> + Mul<Output = Self> + Pod + 'static
