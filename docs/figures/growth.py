@@ -13,7 +13,7 @@ import sys
 
 from path import GRID, INK, OBJECTIVE, ROOT, VALIDATION, Drawing
 
-PANEL, TALL, GAP, LEFT, TOP = 212, 200, 28, 52, 50
+PANEL, TALL, GAP, LEFT, TOP = 200, 200, 40, 52, 50
 NAMES = {"n": "samples n", "d": "features d", "P": "patterns P"}
 
 
@@ -21,7 +21,7 @@ def main():
     known = json.loads(pathlib.Path(sys.argv[1]).read_text())
     every = [p["seconds"] for panel in known.values() for p in panel["points"]]
     low, high = 10 ** math.floor(math.log10(min(every))), 10 ** math.ceil(math.log10(max(every)))
-    drawing = Drawing(TOP + TALL + 60)
+    drawing = Drawing(TOP + TALL + 32)
     drawing.parts[1] = "<title>Time to a proved gap of 1e-6 against the size of the problem</title>"
     drawing.text(LEFT, 20, "seconds until a relative gap of 1e-6 is proved, one thread", "start", more='font-size="12"')
     for k, (key, panel) in enumerate(known.items()):

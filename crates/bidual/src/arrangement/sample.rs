@@ -1,11 +1,15 @@
 //! Gates drawn at random: a working set of patterns, never a complete one.
 
-use crate::linalg::{Mat, column, times};
+use crate::linalg::{Mat, column_mut, gemm};
 use crate::network::Gates;
 use crate::{Error, Result};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
+use rayon::prelude::*;
+
+/// Gates whose thresholds are found together.
+const TOGETHER: usize = 16;
 
 /// Where the threshold of a sampled gate is put.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -71,23 +75,35 @@ pub fn sample_gates(
 /// Moves each threshold to the middle of the gap below the first active
 /// projection, which `first` picks among the sorted projections: the gates stay
 /// what they are on the rows of `x`, and rounding cannot flip them there.
-pub(crate) fn centre_thresholds(x: &Mat, gates: &mut Gates, first: impl Fn(&[f64], f64) -> usize) {
-    let n = x.nrows();
-    let mut sorted = vec![0.0; n];
-    for k in 0..gates.thresholds.len() {
-        times(x, column(&gates.directions, k), &mut sorted);
-        sorted.sort_by(f64::total_cmp);
-        let mut first = first(&sorted, gates.thresholds[k]);
-        // equal projections are one point: they switch together
-        let width = 1e-10 * (sorted[n - 1].abs() + sorted[0].abs());
-        while first > 0 && first < n && sorted[first] - sorted[first - 1] <= width {
-            first -= 1;
+pub(crate) fn centre_thresholds(
+    x: &Mat,
+    gates: &mut Gates,
+    first: impl Fn(&[f64], f64) -> usize + Sync,
+) {
+    let directions = gates.directions.as_ref();
+    gates.thresholds.par_chunks_mut(TOGETHER).enumerate().for_each(|(t, thresholds)| {
+        let mut projections = Mat::zeros(x.nrows(), thresholds.len());
+        let own = directions.subcols(t * TOGETHER, thresholds.len());
+        gemm(projections.as_mut(), x.as_ref(), own, false);
+        for (k, threshold) in thresholds.iter_mut().enumerate() {
+            let sorted = column_mut(&mut projections, k);
+            sorted.sort_unstable_by(f64::total_cmp);
+            *threshold = centred(sorted, *threshold, first(sorted, *threshold));
         }
-        let threshold = &mut gates.thresholds[k];
-        if first > 0 && first < n {
-            *threshold = 0.5 * (sorted[first - 1] + sorted[first]);
-        } else if first == 0 {
-            *threshold = threshold.min(sorted[0] - (width + 0.01 * sorted[0].abs()));
-        }
+    });
+}
+
+/// The middle of the gap below the projection `first`, or of the next one if that is none.
+fn centred(sorted: &[f64], threshold: f64, mut first: usize) -> f64 {
+    let n = sorted.len();
+    // equal projections are one point: they switch together
+    let width = 1e-10 * (sorted[n - 1].abs() + sorted[0].abs());
+    while first > 0 && first < n && sorted[first] - sorted[first - 1] <= width {
+        first -= 1;
+    }
+    match first {
+        0 => threshold.min(sorted[0] - (width + 0.01 * sorted[0].abs())),
+        k if k < n => 0.5 * (sorted[k - 1] + sorted[k]),
+        _ => threshold,
     }
 }
