@@ -5,8 +5,9 @@
 //! once and shared by all patterns. The columns of X are handled in tiles of at most four vectors,
 //! so that eight tables (32 rows) fit into the first cache: 16 KiB, or 32 where vectors have 64 bytes.
 
-use pulp::bytemuck::{Pod, cast_slice_mut};
+use pulp::bytemuck::{Pod, cast_slice, cast_slice_mut};
 use pulp::{Arch, Simd, WithSimd};
+use std::any::TypeId;
 use std::ops::{Add, Mul};
 
 /// Rows, or patterns, that share a mask word.
@@ -301,11 +302,7 @@ fn sums_tile<'m, D: Number, T: Number, const W: usize>(
     let mut tables = Tables::<T, W>::new();
     let arch = Arch::new();
     for (g, (rows, r)) in rows.chunks(GROUP).zip(r.chunks(GROUP)).enumerate() {
-        let scaled = |k: usize| {
-            let scale = T::from_f64(r.get(k).copied().unwrap_or(0.0));
-            rows[k].map(|v| scale * T::from_f64(v.to_f64()))
-        };
-        arch.dispatch(Tabulate { tables: &mut tables, row: scaled });
+        arch.dispatch(Tabulate { tables: &mut tables, rows, scales: Some(r) });
         arch.dispatch(LookUp { tables: &tables, masks: masks(g), first: g == 0, sums });
     }
     for (sums, out) in sums.iter().zip(out.chunks_exact_mut(place.columns)) {
@@ -328,11 +325,16 @@ fn products_tile<'m, D: Number, T: Number, const W: usize>(
     let mut tables = Tables::<T, W>::new();
     let sums = aligned::<T, W>(buffer, out.len());
     let arch = Arch::new();
-    for (g, columns) in z.chunks(GROUP).enumerate() {
-        arch.dispatch(Tabulate { tables: &mut tables, row: |k: usize| columns[k] });
+    for (g, rows) in z.chunks(GROUP).enumerate() {
+        arch.dispatch(Tabulate { tables: &mut tables, rows, scales: None });
         arch.dispatch(LookUp { tables: &tables, masks: masks(g), first: g == 0, sums });
     }
     arch.dispatch(Dots { x, sums, out });
+}
+
+/// The same numbers, if both kinds are one.
+fn same<D: Number, T: Number>(x: &[D]) -> Option<&[T]> {
+    (TypeId::of::<D>() == TypeId::of::<T>()).then(|| cast_slice(x))
 }
 
 /// out_i += x_iᵀ sums_i.
@@ -358,10 +360,20 @@ impl<D: Number, T: Number, const W: usize> WithSimd for Dots<'_, D, T, W> {
 impl<D: Number, T: Number, const W: usize> Dots<'_, D, T, W> {
     #[inline(always)]
     fn vectors<S: Simd>(self, simd: S) {
-        for ((out, x), sum) in self.out.iter_mut().zip(self.x).zip(self.sums) {
+        let direct = same::<D, T>(self.x.as_flattened());
+        let mut widened = [T::ZERO; W];
+        for (k, (out, sum)) in self.out.iter_mut().zip(self.sums).enumerate() {
+            let x = match direct {
+                Some(rows) => &rows[k * W..][..W],
+                None => {
+                    for j in 0..W {
+                        widened[j] = T::from_f64(self.x[k][j].to_f64());
+                    }
+                    &widened
+                }
+            };
             let mut total = T::zeros(simd);
-            let x = x.map(|v| T::from_f64(v.to_f64()));
-            for (x, s) in T::vectors::<S>(&x).iter().zip(T::vectors::<S>(sum)) {
+            for (x, s) in T::vectors::<S>(x).iter().zip(T::vectors::<S>(sum)) {
                 total = T::mul_add(simd, *x, *s, total);
             }
             *out += T::sum(simd, total);
@@ -369,20 +381,27 @@ impl<D: Number, T: Number, const W: usize> Dots<'_, D, T, W> {
     }
 }
 
-/// Fills the tables of 32 rows.
-struct Tabulate<'a, T, const W: usize, F> {
+/// Fills the tables of 32 rows, each times its scale (1 without scales, 0 beyond their end).
+struct Tabulate<'a, D, T, const W: usize> {
     tables: &'a mut Tables<T, W>,
-    row: F,
+    rows: &'a [[D; W]],
+    scales: Option<&'a [f64]>,
 }
 
-impl<T: Number, const W: usize, F: Fn(usize) -> [T; W]> WithSimd for Tabulate<'_, T, W, F> {
+impl<D: Number, T: Number, const W: usize> WithSimd for Tabulate<'_, D, T, W> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         for (t, table) in self.tables.0.iter_mut().enumerate() {
             for bit in 0..4 {
-                let row = (self.row)(4 * t + bit);
+                let k = 4 * t + bit;
+                let scale = self.scales.map_or(1.0, |r| r.get(k).copied().unwrap_or(0.0));
+                let (scale, from) = (T::from_f64(scale), &self.rows[k]);
+                let mut row = [T::ZERO; W];
+                for j in 0..W {
+                    row[j] = scale * T::from_f64(from[j].to_f64());
+                }
                 let (known, next) = table.split_at_mut(1 << bit);
                 for (to, from) in next.iter_mut().zip(known.iter()) {
                     for j in 0..W {
