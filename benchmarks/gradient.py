@@ -184,7 +184,7 @@ def sklearn_curve(problem, x, y, solver, rate):
             if solver == "lbfgs":
                 model.fit(x, y)
                 break
-            model.partial_fit(x, y, *([np.unique(y)] if problem.classes else []))
+            model.partial_fit(x, y, **({"classes": np.unique(y)} if problem.classes else {}))
         clock += time.perf_counter() - started
         with torch.no_grad():
             for layer, w, b in zip((net[0], net[2]), model.coefs_, model.intercepts_):
