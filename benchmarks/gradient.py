@@ -176,7 +176,7 @@ def sklearn_curve(problem, x, y, solver, rate):
     from sklearn.neural_network import MLPClassifier, MLPRegressor
     kind = MLPClassifier if problem.classes else MLPRegressor
     alpha = problem.lam * (len(y) if solver == "lbfgs" else BATCH)  # it divides by the samples of a batch
-    model = kind((100,), solver=solver, alpha=alpha, batch_size=BATCH, learning_rate_init=rate, random_state=0, max_iter=2000, tol=1e-9)
+    model = kind(hidden_layer_sizes=(100,), solver=solver, alpha=alpha, batch_size=BATCH, learning_rate_init=rate, random_state=0, max_iter=2000, tol=1e-9)
     curve, clock, net = [], 0.0, torch.nn.Sequential(torch.nn.Linear(x.shape[1], 100), torch.nn.ReLU(), torch.nn.Linear(100, 1))
     for _ in range(1 if solver == "lbfgs" else 40):
         started = time.perf_counter()
