@@ -12,16 +12,17 @@ import math
 import pathlib
 import sys
 
-from path import BOUND, GRID, INK, NEURONS, OBJECTIVE, ROOT, VALIDATION, Drawing
+from path import BOUND, GRID, INK, LEFT, NEURONS, OBJECTIVE, RIGHT, ROOT, VALIDATION, WIDTH, Drawing
 
-PANEL, TALL, GAP, LEFT, TOP = 212, 220, 28, 52, 100
+TALL, GAP, TOP = 220, 36, 100
 LOW, HIGH = 1e-7, 1.0  # objective above the proved bound, relative
 FIRST, LAST = 0.01, 30.0  # seconds
 
 
 def main():
     every = json.loads(pathlib.Path(sys.argv[1]).read_text())
-    drawing = Drawing(TOP + TALL + 50)
+    panel = (WIDTH - LEFT - RIGHT - (len(every) - 1) * GAP) / len(every)
+    drawing = Drawing(TOP + TALL + 32)
     drawing.parts[1] = "<title>Objective over time above the proved bound: bidual, torch, scikit-learn</title>"
     for k, (words, colour, width) in enumerate([("bidual", OBJECTIVE, 3), ("torch: Adam and SGD, 20 runs", VALIDATION, 1),
                                                 ("scikit-learn's MLP, 6 runs", NEURONS, 1)]):
@@ -30,12 +31,12 @@ def main():
     drawing.text(LEFT, 52, "objective above the proved lower bound (relative) against seconds; the floor is that bound:", "start", more='font-size="12"')
     drawing.text(LEFT, 68, "no network of any width lies below it", "start", more='font-size="12"')
     for k, (name, runs) in enumerate(every.items()):
-        left, floor = LEFT + k * (PANEL + GAP), max(v for _, v in runs["lower"])
+        left, floor = LEFT + k * (panel + GAP), max(v for _, v in runs["lower"])
 
         def at(seconds, value):
             x = math.log(min(max(seconds, FIRST), LAST) / FIRST) / math.log(LAST / FIRST)
             y = math.log(min(max(value / floor - 1, LOW), HIGH) / LOW) / math.log(HIGH / LOW)
-            return left + PANEL * x, TOP + TALL * (1 - y)
+            return left + panel * x, TOP + TALL * (1 - y)
 
         def stairs(curve, colour, width):
             best, line = math.inf, []
@@ -49,7 +50,7 @@ def main():
         drawing.text(left, TOP - 10, "{}, λ = {} λ_max".format(*name.rsplit(" ", 1)), "start", more='font-size="12" font-weight="bold"')
         for power in (0, -2, -4, -6):
             y = at(FIRST, floor * (1 + 10.0**power))[1]
-            drawing.line(left, y, left + PANEL, y, GRID)
+            drawing.line(left, y, left + panel, y, GRID)
             if k == 0:
                 drawing.text(left - 6, y + 4, f"1e{power}" if power else "1", "end", more='font-size="11"')
         for seconds in (0.01, 0.1, 1, 10):
@@ -61,7 +62,7 @@ def main():
         for curve in runs["sklearn"].values():
             stairs(curve, NEURONS, 0.8)
         stairs(runs["bidual"], OBJECTIVE, 3)
-        drawing.line(left, TOP + TALL, left + PANEL, TOP + TALL, BOUND, 'stroke-width="4"')
+        drawing.line(left, TOP + TALL, left + panel, TOP + TALL, BOUND, 'stroke-width="4"')
     path = ROOT / "docs" / "figures" / "floor.svg"
     path.write_text("\n".join(drawing.parts + ["</svg>", ""]), encoding="utf-8")
 
